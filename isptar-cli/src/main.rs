@@ -1,0 +1,2 @@
+//! The isptar program.
+fn main() {}

@@ -1,0 +1,324 @@
+//! What can go wrong, with the place and both sides of each disagreement.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::path::{MemberPath, PathReason};
+
+/// The result of isptar's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a whole operation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes at `offset` of the archive are damaged.
+    #[error("corrupt archive at offset {offset}: {kind}")]
+    Corrupt {
+        /// Offset in the archive (all slices together), or in the decompressed tar when the
+        /// archive is read sequentially.
+        offset: u64,
+        /// What is wrong there.
+        kind: FormatError,
+    },
+    /// A member is damaged, or its tar header and its entry disagree.
+    #[error("corrupt member {path} at offset {offset}: {kind}")]
+    CorruptMember {
+        /// The member's name in the listing.
+        path: MemberPath,
+        /// Offset in the archive of the member's first stream.
+        offset: u64,
+        /// What is wrong there.
+        kind: FormatError,
+    },
+    /// The input is not an isptar archive; it may still be a tar archive of another program.
+    #[error("not an isptar archive: {0}")]
+    NotIsptar(FormatError),
+    /// The archive is valid, but newer than this program.
+    #[error("unsupported archive: {what} is {value}, this version understands {understood}")]
+    Unsupported {
+        /// What is newer.
+        what: &'static str,
+        /// Its value in the archive.
+        value: String,
+        /// What this version understands.
+        understood: &'static str,
+    },
+    /// A number claimed by the input is above its limit.
+    #[error("{what} is {actual}, the limit is {limit}")]
+    Limit {
+        /// What is too large.
+        what: &'static str,
+        /// The limit in force, see [`crate::Limits`].
+        limit: u64,
+        /// The claimed value.
+        actual: u64,
+    },
+    /// The archive has no such member.
+    #[error("no member named {0}")]
+    NotFound(MemberPath),
+    /// The member is of a kind that the operation cannot work on.
+    #[error("{path} is {kind}, not a file")]
+    NotAFile {
+        /// The member's name.
+        path: MemberPath,
+        /// The kind of member it is, such as "a directory".
+        kind: &'static str,
+    },
+    /// The member was known when the archive was made, but its contents were not stored.
+    #[error("{path} is not in this archive: it was {reason} when the archive was made")]
+    Lost {
+        /// The member's name.
+        path: MemberPath,
+        /// Why: "unreadable" or "vanished".
+        reason: String,
+    },
+    /// The member's bytes are in a base of this incremental archive.
+    #[error("{path} is stored {depth} bases back, and reading bases is not possible here")]
+    InBase {
+        /// The member's name.
+        path: MemberPath,
+        /// How many bases back its bytes are.
+        depth: u32,
+    },
+    /// A member's name would lead outside the target.
+    #[error("unsafe member path {path}: {reason}")]
+    UnsafePath {
+        /// The name as it stands in the archive.
+        path: MemberPath,
+        /// Why it is refused.
+        reason: PathReason,
+    },
+    /// Something in the target stands where a member should go.
+    #[error("cannot restore {path}: {reason}")]
+    InTheWay {
+        /// The member's name.
+        path: MemberPath,
+        /// What stands in the way, such as "a symbolic link is in the way at a/b".
+        reason: String,
+    },
+    /// A path to archive that cannot be used.
+    #[error("cannot archive {}: {reason}", path.display())]
+    BadSource {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// A pattern that does not parse.
+    #[error("bad pattern {pattern}: {reason}")]
+    BadPattern {
+        /// The pattern as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A member cannot be written, because the format has no room for it.
+    #[error("cannot store {path}: {kind}")]
+    Unstorable {
+        /// The member's name.
+        path: MemberPath,
+        /// The limit that it breaks.
+        kind: FormatError,
+    },
+    /// Members must come in name order, each name once.
+    #[error("{next} cannot follow {previous}: members must come in name order")]
+    OutOfOrder {
+        /// The member written last.
+        previous: MemberPath,
+        /// The member that was refused.
+        next: MemberPath,
+    },
+    /// Another process is writing the same archive.
+    #[error("another isptar is writing {}", path.display())]
+    Busy {
+        /// The temporary file that the other process holds locked.
+        path: PathBuf,
+    },
+    /// The archive could not be written.
+    #[error("cannot {op} the archive{}", at(path.as_ref()))]
+    Output {
+        /// What was tried: "create", "write", "sync", "rename" and the like.
+        op: &'static str,
+        /// The file, when it has a name.
+        path: Option<PathBuf>,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The archive could not be read.
+    #[error("cannot read the archive at offset {offset}")]
+    Input {
+        /// Where the read began.
+        offset: u64,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file or directory could not be worked on.
+    #[error("cannot {op} {}", path.display())]
+    Io {
+        /// What was tried, such as "open" or "set the owner of".
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Content for a member could not be read.
+    #[error("cannot read the content of {path}")]
+    Content {
+        /// The member's name.
+        path: MemberPath,
+        /// The reader's answer.
+        source: io::Error,
+    },
+    /// Content could not be handed to the caller's writer.
+    #[error("cannot write the content of {path}")]
+    Deliver {
+        /// The member's name.
+        path: MemberPath,
+        /// The writer's answer.
+        source: io::Error,
+    },
+    /// The caller asked to stop, see [`crate::Observer::cancelled`].
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn at(path: Option<&PathBuf>) -> String {
+    path.map(|path| format!(" {}", path.display())).unwrap_or_default()
+}
+
+impl Error {
+    /// Returns a function that names the failed operation and file of an I/O error.
+    pub(crate) fn io<E: Into<io::Error>>(
+        op: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { op, path: path.into(), source: source.into() }
+    }
+}
+
+/// What is wrong with a piece of the format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The bytes end too early.
+    #[error("{what} needs {need} bytes, there are {have}")]
+    Truncated {
+        /// What was being read.
+        what: &'static str,
+        /// Bytes it needs.
+        need: u64,
+        /// Bytes there are.
+        have: u64,
+    },
+    /// A value does not have the form it must have.
+    #[error("{field} is not valid: {value:?}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// The value, non-printing bytes escaped.
+        value: String,
+    },
+    /// Two statements about the same thing disagree.
+    #[error("{what} is {actual}, expected {expected}")]
+    Mismatch {
+        /// The thing.
+        what: &'static str,
+        /// What the archive says elsewhere, or the format demands.
+        expected: String,
+        /// What was found.
+        actual: String,
+    },
+    /// A CRC-32 does not hold.
+    #[error("CRC is {actual:#010x}, expected {expected:#010x}")]
+    Crc {
+        /// The stored CRC.
+        expected: u32,
+        /// The CRC of the bytes.
+        actual: u32,
+    },
+    /// A SHA-256 does not hold.
+    #[error("SHA-256 of {what} is {actual}, expected {expected}")]
+    Digest {
+        /// What was digested.
+        what: &'static str,
+        /// The stored digest, base64url.
+        expected: String,
+        /// The digest of the bytes, base64url.
+        actual: String,
+    },
+    /// The compressed data does not decode.
+    #[error("compressed data is damaged: {0}")]
+    Deflate(&'static str),
+    /// A number is above its limit.
+    #[error("{what} is {actual}, the limit is {limit}")]
+    Limit {
+        /// What is too large.
+        what: &'static str,
+        /// The limit in force.
+        limit: u64,
+        /// The claimed value.
+        actual: u64,
+    },
+    /// Something required is absent.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Something stands twice.
+    #[error("{what} stands twice: {value:?}")]
+    Duplicate {
+        /// What stands twice.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A range leaves the archive.
+    #[error("{what} at offset {offset}, {len} bytes, ends after {end}")]
+    OutOfBounds {
+        /// What has that range.
+        what: &'static str,
+        /// Its claimed offset.
+        offset: u64,
+        /// Its claimed length.
+        len: u64,
+        /// Where it would have to end at the latest.
+        end: u64,
+    },
+    /// The format is newer than this program.
+    #[error("{what} {value:?} is not known to this version")]
+    Unknown {
+        /// What is unknown.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl FormatError {
+    /// A field whose value is not valid; the bytes are escaped for display.
+    pub(crate) fn invalid(field: &'static str, value: &[u8]) -> Self {
+        // Long garbage tells nobody more than its beginning.
+        let shown = value.get(..80).unwrap_or(value);
+        Self::Invalid { field, value: shown.escape_ascii().to_string() }
+    }
+
+    /// A disagreement between two statements.
+    pub(crate) fn mismatch(
+        what: &'static str,
+        expected: impl ToString,
+        actual: impl ToString,
+    ) -> Self {
+        Self::Mismatch { what, expected: expected.to_string(), actual: actual.to_string() }
+    }
+
+    /// Places the error in the archive.
+    pub(crate) fn at(self, offset: u64) -> Error {
+        match self {
+            Self::Unknown { what, value } => {
+                Error::Unsupported { what, value, understood: "format 2" }
+            }
+            Self::Limit { what, limit, actual } => Error::Limit { what, limit, actual },
+            kind => Error::Corrupt { offset, kind },
+        }
+    }
+}

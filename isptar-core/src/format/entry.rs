@@ -1,0 +1,657 @@
+//! Entries: one line of the listing, the record of one member.
+
+use super::text::{
+    decimal, escape, parse_digest, push_decimal, push_digest, signed_decimal, unescape,
+};
+use super::timestamp::Timestamp;
+use crate::error::FormatError;
+use crate::limits::Limits;
+use crate::path::MemberPath;
+
+/// What a member is, with what belongs to that kind alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Bytes of content, holes included.
+        size: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// Where it leads: any bytes.
+        target: Vec<u8>,
+    },
+    /// Another name of a file that stands earlier in the listing.
+    HardLink {
+        /// The first name of the file.
+        target: MemberPath,
+    },
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A FIFO.
+    Fifo,
+}
+
+impl Kind {
+    /// Returns the word that the listing uses for this kind.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Directory => "dir",
+            Self::Symlink { .. } => "link",
+            Self::HardLink { .. } => "hard",
+            Self::CharDevice { .. } => "char",
+            Self::BlockDevice { .. } => "block",
+            Self::Fifo => "fifo",
+        }
+    }
+
+    /// Returns what this kind is called in messages, with its article.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "a file",
+            Self::Directory => "a directory",
+            Self::Symlink { .. } => "a symbolic link",
+            Self::HardLink { .. } => "a hard link",
+            Self::CharDevice { .. } => "a character device",
+            Self::BlockDevice { .. } => "a block device",
+            Self::Fifo => "a FIFO",
+        }
+    }
+
+    /// Returns the bytes of content: 0 for all but files.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File { size } => *size,
+            _ => 0,
+        }
+    }
+}
+
+/// Where a member's bytes are: `depth:1:offset:zoffset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// How many bases back; 0 is this archive.
+    pub depth: u32,
+    /// Always 1 in our format; classic archives have the number of the slice here.
+    pub slice: u32,
+    /// Where the stream begins: in the concatenation of all slices; classic archives count from
+    /// the beginning of the slice.
+    pub offset: u64,
+    /// Where in the uncompressed stream the member's first header begins; classic archives point
+    /// at the content itself.
+    pub zoffset: u64,
+}
+
+/// How a big member is cut: the size of a chunk, and the packed size of each of its streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunks {
+    /// Bytes of data in each chunk but the last.
+    pub size: u64,
+    /// Packed bytes of the stream of headers, then of each chunk.
+    pub packed: Vec<u64>,
+}
+
+/// A SHA-256, and what it was taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digest {
+    /// Of the content (`sha256=`).
+    Content([u8; 32]),
+    /// Of the sparse map and the segments as they are stored (`stored_sha256=`).
+    Stored([u8; 32]),
+}
+
+/// Which program's listing a line is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Ours, format 2.
+    Isptar,
+    /// The original program's.
+    Classic,
+}
+
+/// One line of the listing: the record of one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The member's name.
+    pub path: MemberPath,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky: at most 0o7777.
+    pub mode: u32,
+    /// Name of the owner, empty when not recorded.
+    pub user: Vec<u8>,
+    /// Number of the owner.
+    pub uid: u64,
+    /// Name of the group, empty when not recorded.
+    pub group: Vec<u8>,
+    /// Number of the group.
+    pub gid: u64,
+    /// Time of the last change of the content; classic listings know it of files alone.
+    pub mtime: Option<Timestamp>,
+    /// Time of the last change of the inode, when it was recorded.
+    pub ctime: Option<Timestamp>,
+    /// Inode number, when it was recorded.
+    pub ino: Option<u64>,
+    /// Where the bytes are; absent when there are none.
+    pub location: Option<Location>,
+    /// Packed bytes of the member's streams.
+    pub packed: Option<u64>,
+    /// How the member is cut, when it has more than one stream.
+    pub chunks: Option<Chunks>,
+    /// SHA-256 of a non-empty file.
+    pub digest: Option<Digest>,
+    /// Fingerprint of extended attributes, ACLs and label: see [`super::member::Xattrs`].
+    pub xattr: Option<u64>,
+    /// The file changed while it was read.
+    pub dirty: bool,
+    /// The file has holes, though it is stored without: zero blocks become holes again.
+    pub sparse: bool,
+    /// Contents of the directory were left out by intent.
+    pub partial: bool,
+    /// Known but not stored, and why. A directory has its own header nevertheless; what it
+    /// contained is not known.
+    pub lost: Option<String>,
+    /// Keys that this version does not know, in their order.
+    pub unknown: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// Makes an entry of a name and a kind; all else is zero, empty or absent.
+    pub fn new(path: MemberPath, kind: Kind) -> Self {
+        Self {
+            path,
+            kind,
+            mode: 0,
+            user: Vec::new(),
+            uid: 0,
+            group: Vec::new(),
+            gid: 0,
+            mtime: None,
+            ctime: None,
+            ino: None,
+            location: None,
+            packed: None,
+            chunks: None,
+            digest: None,
+            xattr: None,
+            dirty: false,
+            sparse: false,
+            partial: false,
+            lost: None,
+            unknown: Vec::new(),
+        }
+    }
+
+    /// Reads a line, without its line feed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the line, or [`FormatError::Limit`].
+    pub fn parse(line: &[u8], dialect: Dialect, limits: &Limits) -> Result<Self, FormatError> {
+        let mut fields = line.split(|&byte| byte == b'\t');
+        let mut next = |field| fields.next().ok_or(FormatError::Missing(field));
+        let path = parse_name("name", next("name")?, limits)?;
+        let (user, uid) = parse_owner("user", next("user")?, dialect)?;
+        let (group, gid) = parse_owner("group", next("group")?, dialect)?;
+        let mode = parse_mode(next("mode")?)?;
+        let mut mtime = None;
+        let kind = match next("type")? {
+            b"file" => {
+                let seconds = parse_mtime(next("mtime")?, dialect)?;
+                mtime = Some(Timestamp::new(seconds, 0));
+                Kind::File { size: decimal("size", next("size")?)? }
+            }
+            b"dir" => Kind::Directory,
+            b"link" => Kind::Symlink { target: parse_bytes("target", next("target")?, limits)? },
+            b"hard" => Kind::HardLink { target: parse_name("target", next("target")?, limits)? },
+            b"fifo" => Kind::Fifo,
+            word @ (b"char" | b"block") => {
+                let major = parse_u32("major", next("major")?)?;
+                let minor = parse_u32("minor", next("minor")?)?;
+                if word == b"char" {
+                    Kind::CharDevice { major, minor }
+                } else {
+                    Kind::BlockDevice { major, minor }
+                }
+            }
+            other => return Err(FormatError::invalid("type", other)),
+        };
+        let mut entry = Self { mode, user, uid, group, gid, mtime, ..Self::new(path, kind) };
+        let mut seen = Seen::default();
+        for (position, field) in fields.enumerate() {
+            if position == 0 && !field.contains(&b'=') {
+                entry.location = Some(parse_location(field)?);
+            } else {
+                entry.set_key(field, &mut seen)?;
+            }
+        }
+        entry.ctime = match (seen.ctime, dialect) {
+            (Some(recorded), _) => recorded,
+            (None, Dialect::Isptar) => entry.mtime,
+            (None, Dialect::Classic) => None,
+        };
+        entry.check()?;
+        Ok(entry)
+    }
+
+    /// Takes one `key=value` field.
+    fn set_key(&mut self, field: &[u8], seen: &mut Seen) -> Result<(), FormatError> {
+        let equals = field.iter().position(|&byte| byte == b'=');
+        let (key, value) = equals
+            .and_then(|at| field.split_at_checked(at))
+            .map(|(key, rest)| (key, rest.get(1..).unwrap_or_default()))
+            .ok_or_else(|| FormatError::invalid("key=value field", field))?;
+        let repeated =
+            || FormatError::Duplicate { what: "key", value: key.escape_ascii().to_string() };
+        // A key that was there is an error: two values would be two truths.
+        let was_set = match key {
+            b"packed" => self.packed.replace(decimal("packed", value)?).is_some(),
+            b"chunks" => self.chunks.replace(parse_chunks(value)?).is_some(),
+            b"sha256" => {
+                let digest = Digest::Content(parse_digest("sha256", value)?);
+                self.digest.replace(digest).is_some()
+            }
+            b"stored_sha256" => {
+                let digest = Digest::Stored(parse_digest("stored_sha256", value)?);
+                self.digest.replace(digest).is_some()
+            }
+            b"mtime" => {
+                let time = Timestamp::parse("mtime", value)?;
+                let field = self.mtime.replace(time).filter(|_| !seen.mtime);
+                if let Some(field) = field.filter(|field| field.seconds() != time.seconds().max(0))
+                {
+                    return Err(FormatError::mismatch("mtime field", time, field));
+                }
+                std::mem::replace(&mut seen.mtime, true)
+            }
+            b"ctime" if value == b"-" => seen.ctime.replace(None).is_some(),
+            b"ctime" => seen.ctime.replace(Some(Timestamp::parse("ctime", value)?)).is_some(),
+            b"ino" => self.ino.replace(decimal("ino", value)?).is_some(),
+            b"xattr" => self.xattr.replace(parse_hex(value)?).is_some(),
+            b"dirty" => set_flag("dirty", value, &mut self.dirty)?,
+            b"sparse" => set_flag("sparse", value, &mut self.sparse)?,
+            b"partial" => set_flag("partial", value, &mut self.partial)?,
+            b"lost" => {
+                let reason = String::from_utf8(unescape("lost", value)?)
+                    .map_err(|_| FormatError::invalid("lost", value))?;
+                self.lost.replace(reason).is_some()
+            }
+            _ => {
+                let known = self.unknown.iter().any(|(other, _)| other == key);
+                self.unknown.push((key.to_vec(), value.to_vec()));
+                known
+            }
+        };
+        if was_set { Err(repeated()) } else { Ok(()) }
+    }
+
+    /// Checks what the fields say of each other.
+    fn check(&self) -> Result<(), FormatError> {
+        if let Some(chunks) = &self.chunks {
+            let sum = chunks.packed.iter().try_fold(0u64, |sum, &len| sum.checked_add(len));
+            if sum.is_none() || sum != self.packed {
+                let expected = self.packed.map_or_else(|| "absent".into(), |len| len.to_string());
+                let actual = sum.map_or_else(|| "above 2^64".into(), |sum| sum.to_string());
+                return Err(FormatError::mismatch("sum of chunks", expected, actual));
+            }
+            if !matches!(self.kind, Kind::File { .. }) {
+                return Err(FormatError::mismatch(
+                    "type of a chunked member",
+                    "file",
+                    self.kind.word(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the line, with its line feed.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Limit`] when the line would be longer than its reader takes.
+    pub fn encode(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        let start = out.len();
+        escape(self.path.as_bytes(), out);
+        push_owner(&self.user, self.uid, out);
+        push_owner(&self.group, self.gid, out);
+        out.push(b'\t');
+        push_decimal(self.mode, out);
+        out.push(b'\t');
+        out.extend_from_slice(self.kind.word().as_bytes());
+        self.push_kind(out);
+        if let Some(location) = &self.location {
+            out.push(b'\t');
+            push_location(location, out);
+        }
+        self.push_keys(out);
+        out.push(b'\n');
+        let len = out.len().saturating_sub(start) as u64;
+        if len > limits.line {
+            return Err(FormatError::Limit {
+                what: "listing line",
+                limit: limits.line,
+                actual: len,
+            });
+        }
+        Ok(())
+    }
+
+    fn push_kind(&self, out: &mut Vec<u8>) {
+        match &self.kind {
+            Kind::File { size } => {
+                out.push(b'\t');
+                push_decimal(self.mtime.unwrap_or_default().seconds().max(0), out);
+                out.push(b'\t');
+                push_decimal(*size, out);
+            }
+            Kind::Directory | Kind::Fifo => {}
+            Kind::Symlink { target } => {
+                out.push(b'\t');
+                escape(target, out);
+            }
+            Kind::HardLink { target } => {
+                out.push(b'\t');
+                escape(target.as_bytes(), out);
+            }
+            Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+                out.push(b'\t');
+                push_decimal(*major, out);
+                out.push(b'\t');
+                push_decimal(*minor, out);
+            }
+        }
+    }
+
+    fn push_keys(&self, out: &mut Vec<u8>) {
+        let mut key = |name: &str, push: &dyn Fn(&mut Vec<u8>)| {
+            out.push(b'\t');
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            push(out);
+        };
+        if let Some(packed) = self.packed {
+            key("packed", &|out| push_decimal(packed, out));
+        }
+        if let Some(chunks) = &self.chunks {
+            key("chunks", &|out| push_chunks(chunks, out));
+        }
+        match &self.digest {
+            Some(Digest::Content(digest)) => key("sha256", &|out| push_digest(digest, out)),
+            Some(Digest::Stored(digest)) => key("stored_sha256", &|out| push_digest(digest, out)),
+            None => {}
+        }
+        if let Some(mtime) = self.mtime.filter(|&mtime| !self.field_says(mtime)) {
+            key("mtime", &|out| mtime.encode(out));
+        }
+        if self.ctime != self.mtime {
+            match self.ctime {
+                Some(ctime) => key("ctime", &|out| ctime.encode(out)),
+                None => key("ctime", &|out| out.push(b'-')),
+            }
+        }
+        if let Some(ino) = self.ino {
+            key("ino", &|out| push_decimal(ino, out));
+        }
+        if let Some(xattr) = self.xattr {
+            key("xattr", &|out| out.extend_from_slice(format!("{xattr:016x}").as_bytes()));
+        }
+        for (name, set) in
+            [("dirty", self.dirty), ("sparse", self.sparse), ("partial", self.partial)]
+        {
+            if set {
+                key(name, &|out| out.push(b'1'));
+            }
+        }
+        if let Some(reason) = &self.lost {
+            key("lost", &|out| escape(reason.as_bytes(), out));
+        }
+        for (name, value) in &self.unknown {
+            out.push(b'\t');
+            out.extend_from_slice(name);
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+
+    /// Returns whether the mtime field of a file says all of `mtime`.
+    fn field_says(&self, mtime: Timestamp) -> bool {
+        matches!(self.kind, Kind::File { .. }) && mtime.nanos() == 0 && mtime.seconds() >= 0
+    }
+
+    /// Returns the range of the archive that holds the member: offset and length.
+    pub fn range(&self) -> Option<(u64, u64)> {
+        Some((self.location?.offset, self.packed?))
+    }
+}
+
+/// The keys whose presence the entry alone does not tell.
+#[derive(Default)]
+struct Seen {
+    mtime: bool,
+    /// The outer value: whether the key was there; the inner: whether it has a time.
+    ctime: Option<Option<Timestamp>>,
+}
+
+fn parse_bytes(field: &'static str, text: &[u8], limits: &Limits) -> Result<Vec<u8>, FormatError> {
+    let bytes = unescape(field, text)?;
+    let actual = bytes.len() as u64;
+    if actual > limits.path {
+        return Err(FormatError::Limit { what: field, limit: limits.path, actual });
+    }
+    Ok(bytes)
+}
+
+fn parse_name(
+    field: &'static str,
+    text: &[u8],
+    limits: &Limits,
+) -> Result<MemberPath, FormatError> {
+    parse_bytes(field, text, limits).map(MemberPath::new)
+}
+
+fn parse_owner(
+    field: &'static str,
+    text: &[u8],
+    dialect: Dialect,
+) -> Result<(Vec<u8>, u64), FormatError> {
+    let hash = text.iter().rposition(|&byte| byte == b'#');
+    let (name, number) = hash
+        .and_then(|at| text.split_at_checked(at))
+        .map(|(name, rest)| (name, rest.get(1..).unwrap_or_default()))
+        .ok_or_else(|| FormatError::invalid(field, text))?;
+    let id = match dialect {
+        Dialect::Isptar => decimal(field, number)?,
+        // The original printed 32-bit numbers as signed.
+        Dialect::Classic => match signed_decimal(field, number)? {
+            id if id < 0 => {
+                let id = i32::try_from(id).map_err(|_| FormatError::invalid(field, text))?;
+                u64::from(id.cast_unsigned())
+            }
+            id => id.unsigned_abs(),
+        },
+    };
+    Ok((unescape(field, name)?, id))
+}
+
+fn parse_mode(text: &[u8]) -> Result<u32, FormatError> {
+    let mode = parse_u32("mode", text)?;
+    if mode > 0o7777 { Err(FormatError::invalid("mode", text)) } else { Ok(mode) }
+}
+
+fn parse_mtime(text: &[u8], dialect: Dialect) -> Result<i64, FormatError> {
+    match dialect {
+        Dialect::Isptar => {
+            let seconds = decimal("mtime", text)?;
+            i64::try_from(seconds).map_err(|_| FormatError::invalid("mtime", text))
+        }
+        Dialect::Classic => signed_decimal("mtime", text),
+    }
+}
+
+fn parse_u32(field: &'static str, text: &[u8]) -> Result<u32, FormatError> {
+    u32::try_from(decimal(field, text)?).map_err(|_| FormatError::invalid(field, text))
+}
+
+fn parse_location(text: &[u8]) -> Result<Location, FormatError> {
+    let invalid = || FormatError::invalid("location", text);
+    let mut parts = text.split(|&byte| byte == b':');
+    let mut next = || decimal("location", parts.next().unwrap_or_default()).map_err(|_| invalid());
+    let (depth, slice, offset, zoffset) = (next()?, next()?, next()?, next()?);
+    if parts.next().is_some() {
+        return Err(invalid());
+    }
+    Ok(Location {
+        depth: u32::try_from(depth).map_err(|_| invalid())?,
+        slice: u32::try_from(slice).map_err(|_| invalid())?,
+        offset,
+        zoffset,
+    })
+}
+
+fn parse_chunks(text: &[u8]) -> Result<Chunks, FormatError> {
+    let colon = text.iter().position(|&byte| byte == b':');
+    let (size, list) = colon
+        .and_then(|at| text.split_at_checked(at))
+        .ok_or_else(|| FormatError::invalid("chunks", text))?;
+    let size = decimal("chunks", size)?;
+    if !size.is_power_of_two() || size < 512 {
+        return Err(FormatError::invalid("chunks", text));
+    }
+    let list = list.get(1..).unwrap_or_default();
+    let packed: Result<Vec<u64>, FormatError> =
+        list.split(|&byte| byte == b',').map(|len| decimal("chunks", len)).collect();
+    Ok(Chunks { size, packed: packed? })
+}
+
+fn parse_hex(text: &[u8]) -> Result<u64, FormatError> {
+    std::str::from_utf8(text)
+        .ok()
+        .filter(|text| {
+            text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        })
+        .and_then(|text| u64::from_str_radix(text, 16).ok())
+        .ok_or_else(|| FormatError::invalid("xattr", text))
+}
+
+fn set_flag(key: &'static str, value: &[u8], flag: &mut bool) -> Result<bool, FormatError> {
+    if value != b"1" {
+        return Err(FormatError::invalid(key, value));
+    }
+    Ok(std::mem::replace(flag, true))
+}
+
+fn push_owner(name: &[u8], id: u64, out: &mut Vec<u8>) {
+    out.push(b'\t');
+    escape(name, out);
+    out.push(b'#');
+    push_decimal(id, out);
+}
+
+fn push_location(location: &Location, out: &mut Vec<u8>) {
+    push_decimal(location.depth, out);
+    out.push(b':');
+    push_decimal(location.slice, out);
+    out.push(b':');
+    push_decimal(location.offset, out);
+    out.push(b':');
+    push_decimal(location.zoffset, out);
+}
+
+fn push_chunks(chunks: &Chunks, out: &mut Vec<u8>) {
+    push_decimal(chunks.size, out);
+    for (position, &packed) in chunks.packed.iter().enumerate() {
+        out.push(if position == 0 { b':' } else { b',' });
+        push_decimal(packed, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Entry, FormatError> {
+        Entry::parse(line.as_bytes(), Dialect::Isptar, &Limits::default())
+    }
+
+    const HEAD: &str = "n\troot#0\troot#0\t420\t";
+
+    #[test]
+    fn lines_round_trip() {
+        for rest in [
+            "file\t17\t5\t0:1:1070:0\tpacked=150\tctime=18.5\tino=7",
+            "file\t0\t5\t2:1:0:512\tpacked=9\tmtime=-1.25\tctime=-\tdirty=1\tsparse=1",
+            "dir\t0:1:1:0\tpacked=3\tmtime=5\tpartial=1\tlost=unreadable",
+            "link\ta\\tb\t0:1:1:0\tmtime=5\txattr=00ff00ff00ff00ff",
+            "hard\ta/b\t0:1:1:0\tmtime=5",
+            "char\t1\t3\t0:1:1:0\tmtime=5",
+            "block\t8\t0\t0:1:1:0\tmtime=5\tfuture=x=y\tother=",
+            "fifo\t0:1:1:0\tpacked=30\tmtime=5",
+            "file\t1\t3000000\t0:1:1:0\tpacked=60\tchunks=1048576:10,20,30",
+            "file\t1\t0\tlost=vanished",
+        ] {
+            let line = format!("{HEAD}{rest}");
+            let entry = parse(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+            let mut out = Vec::new();
+            entry.encode(&Limits::default(), &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{line}\n"));
+        }
+    }
+
+    #[test]
+    fn lines_that_lie_are_refused() {
+        for rest in [
+            "",
+            "file",
+            "file\t1",
+            "file\t-1\t5",
+            "file\t1\t05",
+            "file\t1\t5\t0:1:1",
+            "file\t1\t5\t0:1:1:0:0",
+            "file\t1\t5\t0:1:-1:0",
+            "file\t1\t5\t0:1:10000000000000000000000:0",
+            "file\t1\t5\t0:1:1:0\tpacked=1\tpacked=1",
+            "file\t1\t5\t0:1:1:0\tx=1\tx=2",
+            "file\t1\t5\t0:1:1:0\tdirty=0",
+            "file\t1\t5\t0:1:1:0\tpacked=5\tchunks=1048576:1,2",
+            "file\t1\t5\t0:1:1:0\tchunks=1048576:1,2",
+            "file\t1\t5\t0:1:1:0\tpacked=3\tchunks=1000:1,2",
+            "dir\t0:1:1:0\tpacked=3\tchunks=512:1,2",
+            "file\t1\t5\t0:1:1:0\tmtime=9",
+            "dir\t0:1:1:0\tmtime=9\tmtime=9",
+            "file\t1\t5\t0:1:1:0\tsha256=AA",
+            "file\t1\t5\t0:1:1:0\tnothing",
+            "socket",
+            "char\t4294967296\t0",
+        ] {
+            assert!(parse(&format!("{HEAD}{rest}")).is_err(), "{rest:?}");
+        }
+        assert!(parse("n\troot\troot#0\t420\tdir").is_err());
+        assert!(parse("n\tr#0\tr#0\t4096\tdir").is_err());
+        assert!(parse("a\\q\tr#0\tr#0\t420\tdir").is_err());
+    }
+
+    #[test]
+    fn classic_lines_may_have_negative_numbers() {
+        let line = b"a\t#3000000\t#-294967296\t420\tfile\t-86400\t4\t0:1:13060:0";
+        let entry = Entry::parse(line, Dialect::Classic, &Limits::default()).unwrap();
+        assert_eq!(entry.gid, 4_000_000_000);
+        assert_eq!(entry.mtime, Some(Timestamp::new(-86400, 0)));
+        assert_eq!(entry.ctime, None);
+    }
+}

@@ -1,0 +1,385 @@
+//! Where an archive is written to: slices that are finished one after another, then published.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags};
+
+use crate::error::{Error, Result};
+
+/// Takes the bytes of an archive in order.
+///
+/// A writer calls [`Self::write`] any number of times, [`Self::finish_slice`] at the end of each
+/// slice, and [`Self::publish`] once after the last one. A sink that is dropped before that leaves
+/// nothing under the archive's name.
+pub trait Sink: Send {
+    /// Appends bytes to the slice that is being written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`].
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Ends a slice; when this returns, its bytes are on stable storage.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`].
+    fn finish_slice(&mut self) -> Result<()>;
+
+    /// Gives the finished slices their final names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`].
+    fn publish(&mut self) -> Result<()>;
+
+    /// Returns the device and inode numbers of the files that must not be put into the archive:
+    /// the one being written, and the one that it will replace.
+    fn own_files(&self) -> Vec<(u64, u64)> {
+        Vec::new()
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        (**self).write(bytes)
+    }
+
+    fn finish_slice(&mut self) -> Result<()> {
+        (**self).finish_slice()
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        (**self).publish()
+    }
+
+    fn own_files(&self) -> Vec<(u64, u64)> {
+        (**self).own_files()
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        (**self).write(bytes)
+    }
+
+    fn finish_slice(&mut self) -> Result<()> {
+        (**self).finish_slice()
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        (**self).publish()
+    }
+
+    fn own_files(&self) -> Vec<(u64, u64)> {
+        (**self).own_files()
+    }
+}
+
+/// Writes an archive of one slice to any [`Write`]: memory, a pipe, a socket.
+#[derive(Debug)]
+pub struct WriteSink<W> {
+    writer: W,
+    own: Vec<(u64, u64)>,
+}
+
+impl<W: Write + Send> WriteSink<W> {
+    /// Makes a sink of a writer.
+    pub fn new(writer: W) -> Self {
+        Self { writer, own: Vec::new() }
+    }
+
+    /// Names a file by device and inode number that must not be put into the archive, such as the
+    /// one that standard output leads to.
+    #[must_use]
+    pub fn with_own_file(mut self, dev: u64, ino: u64) -> Self {
+        self.own.push((dev, ino));
+        self
+    }
+}
+
+impl<W: Write + Send> Sink for WriteSink<W> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).map_err(output("write", None))
+    }
+
+    fn finish_slice(&mut self) -> Result<()> {
+        self.writer.flush().map_err(output("write", None))
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn own_files(&self) -> Vec<(u64, u64)> {
+        self.own.clone()
+    }
+}
+
+/// What is added to an archive's name while it is being written.
+const PARTIAL: &str = ".isptar-partial";
+
+/// Writes an archive of one slice to a file: under a temporary name beside it, which is locked
+/// while it is being written, synced at the end and renamed, and the directory synced.
+///
+/// A name that leads to a device or a FIFO is written to directly. A symbolic link is followed:
+/// the file that it leads to is replaced.
+#[derive(Debug)]
+pub struct FileSink {
+    file: Option<File>,
+    /// The name being written to; the same as `path` for a device.
+    partial: PathBuf,
+    path: PathBuf,
+    buffer: Vec<u8>,
+    own: Vec<(u64, u64)>,
+    leftover: bool,
+    done: bool,
+}
+
+/// Bytes that are collected before they are written.
+const BUFFER: usize = 1 << 20;
+
+impl FileSink {
+    /// Begins an archive at `path`; what is there now stays until [`Sink::publish`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] when another process writes the same archive, else [`Error::Output`].
+    pub fn create(path: &Path) -> Result<Self> {
+        let path = resolve(path).map_err(output("create", Some(path)))?;
+        let existing = match path.metadata() {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(output("create", Some(&path))(error)),
+        };
+        let mut own = Vec::new();
+        if let Some(metadata) = &existing {
+            let kind = metadata.file_type();
+            if kind.is_dir() {
+                let error = io::Error::from(io::ErrorKind::IsADirectory);
+                return Err(output("create", Some(&path))(error));
+            }
+            if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() {
+                let file = OpenOptions::new().write(true).open(&path);
+                let file = file.map_err(output("create", Some(&path)))?;
+                return Ok(Self::start(file, path.clone(), path, own, false));
+            }
+            own.push((metadata.dev(), metadata.ino()));
+        }
+        let mut name = path.clone().into_os_string();
+        name.push(PARTIAL);
+        let partial = PathBuf::from(name);
+        let (file, leftover) = open_locked(&partial)?;
+        let metadata = file.metadata().map_err(output("create", Some(&partial)))?;
+        own.push((metadata.dev(), metadata.ino()));
+        if let Some(existing) = existing {
+            // A backup that was readable by its owner alone must stay so.
+            let mode = existing.permissions().mode() & 0o777;
+            let permissions = std::fs::Permissions::from_mode(mode);
+            file.set_permissions(permissions).map_err(output("set the mode of", Some(&partial)))?;
+        }
+        Ok(Self::start(file, partial, path, own, leftover))
+    }
+
+    fn start(
+        file: File,
+        partial: PathBuf,
+        path: PathBuf,
+        own: Vec<(u64, u64)>,
+        leftover: bool,
+    ) -> Self {
+        let buffer = Vec::with_capacity(BUFFER);
+        Self { file: Some(file), partial, path, buffer, own, leftover, done: false }
+    }
+
+    /// Returns the temporary file when an earlier run that was killed had left it; it is being
+    /// written anew.
+    pub fn leftover(&self) -> Option<&Path> {
+        self.leftover.then_some(self.partial.as_path())
+    }
+
+    fn is_direct(&self) -> bool {
+        self.partial == self.path
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(file) = &mut self.file {
+            file.write_all(&self.buffer).map_err(output("write", Some(&self.partial)))?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            if let Some(file) = &mut self.file {
+                file.write_all(bytes).map_err(output("write", Some(&self.partial)))?;
+            }
+            return Ok(());
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish_slice(&mut self) -> Result<()> {
+        self.flush()?;
+        match &self.file {
+            Some(file) if !self.is_direct() => {
+                file.sync_all().map_err(output("sync", Some(&self.partial)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        if !self.is_direct() {
+            std::fs::rename(&self.partial, &self.path)
+                .map_err(output("rename", Some(&self.partial)))?;
+            self.done = true;
+            let directory = parent(&self.path);
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(output("sync the directory of", Some(&self.path)))?;
+        }
+        self.done = true;
+        self.file = None;
+        Ok(())
+    }
+
+    fn own_files(&self) -> Vec<(u64, u64)> {
+        self.own.clone()
+    }
+}
+
+impl Drop for FileSink {
+    /// Removes the temporary file of an archive that was not published.
+    fn drop(&mut self) {
+        if !self.done && !self.is_direct() {
+            // The error that led here is told already; a file that stays is told by the next run.
+            let _removed = std::fs::remove_file(&self.partial);
+        }
+    }
+}
+
+/// Follows symbolic links at the end of the path, also to a file that is not there yet.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                path = parent(&path).join(std::fs::read_link(&path)?);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(path),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Opens the temporary file and locks it; returns whether it was there already.
+fn open_locked(partial: &Path) -> Result<(File, bool)> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(partial)
+            .map_err(output("create", Some(partial)))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { path: partial.into() }),
+            // File systems without locks have to do without.
+            Ok(()) | Err(_) => {}
+        }
+        // Between opening and locking, the writer that held the lock may have renamed the file.
+        let opened = rustix::fs::fstat(file.as_fd()).map_err(output("create", Some(partial)))?;
+        let named = match std::fs::symlink_metadata(partial) {
+            Ok(metadata) => (metadata.dev(), metadata.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(output("create", Some(partial))(error)),
+        };
+        if named != (opened.st_dev, opened.st_ino) {
+            continue;
+        }
+        let leftover = opened.st_size > 0;
+        file.set_len(0).map_err(output("create", Some(partial)))?;
+        return Ok((file, leftover));
+    }
+}
+
+fn output<E: Into<io::Error>>(
+    op: &'static str,
+    path: Option<&Path>,
+) -> impl FnOnce(E) -> Error + use<E> {
+    let path = path.map(Path::to_path_buf);
+    move |source| Error::Output { op, path, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_all(sink: &mut FileSink, bytes: &[u8]) {
+        sink.write(bytes).unwrap();
+        sink.finish_slice().unwrap();
+        sink.publish().unwrap();
+    }
+
+    #[test]
+    fn nothing_stands_under_the_name_before_it_is_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.tar.gz");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut sink = FileSink::create(&path).unwrap();
+        sink.write(&[1; BUFFER + 1]).unwrap();
+        sink.finish_slice().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert!(matches!(FileSink::create(&path), Err(Error::Busy { .. })));
+        drop(sink);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+
+        write_all(&mut FileSink::create(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_told_and_written_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.tar.gz");
+        std::fs::write(directory.path().join("a.tar.gz.isptar-partial"), "wreck").unwrap();
+        let mut sink = FileSink::create(&path).unwrap();
+        assert!(sink.leftover().is_some());
+        write_all(&mut sink, b"new");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_link_is_followed_also_to_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("link");
+        std::os::unix::fs::symlink("target", &path).unwrap();
+        write_all(&mut FileSink::create(&path).unwrap(), b"new");
+        assert!(path.is_symlink());
+        assert_eq!(std::fs::read(directory.path().join("target")).unwrap(), b"new");
+    }
+}

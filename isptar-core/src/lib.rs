@@ -1,0 +1,28 @@
+//! isptar
+pub mod archive;
+pub mod content;
+pub mod create;
+pub mod error;
+pub mod extract;
+pub mod format;
+pub mod io;
+pub mod limits;
+pub mod observe;
+pub mod path;
+pub mod scan;
+pub mod select;
+
+pub use archive::Archive;
+pub use content::{Content, ContentReader, Piece};
+pub use create::{CreateOptions, CreateReport, create, plan};
+pub use error::{Error, FormatError, Result};
+pub use extract::{ExtractOptions, ExtractReport, Overwrite, extract, extract_sequential};
+pub use format::entry::{Chunks, Digest, Entry, Kind, Location};
+pub use format::member::{MemberHeader, Xattrs};
+pub use format::timestamp::Timestamp;
+pub use io::{FileSink, RangeReader, ReadAt, Sink, WriteSink};
+pub use limits::Limits;
+pub use observe::{Event, LeftOut, Observer, Warning};
+pub use path::{MemberPath, SafePath};
+pub use scan::TarReader;
+pub use select::{Patterns, Selection};

@@ -1,0 +1,146 @@
+//! What jobs tell their caller while they run.
+
+use crate::error::{Error, FormatError};
+use crate::format::entry::Entry;
+use crate::path::MemberPath;
+
+/// Is told what a job does, and asked whether it shall go on.
+///
+/// Every method has an empty default, so `()` is an observer that ignores everything.
+pub trait Observer {
+    /// Takes one event.
+    fn event(&mut self, event: Event<'_>) {
+        let _ = event;
+    }
+
+    /// Returns whether the job shall stop. It is asked often, and answered with
+    /// [`Error::Cancelled`] as the job's result.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+impl Observer for () {}
+
+/// Something that happened in a job.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The job knows how much it has to do.
+    Planned {
+        /// Members to work on.
+        members: u64,
+        /// Bytes of their contents.
+        bytes: u64,
+    },
+    /// Bytes of content were worked on; they add up to the sizes of the members done.
+    Progress {
+        /// How many, since the last time.
+        bytes: u64,
+    },
+    /// A member was stored or restored.
+    Done {
+        /// Its entry.
+        entry: &'a Entry,
+    },
+    /// Something was left out by intent.
+    LeftOut {
+        /// Its name.
+        path: &'a MemberPath,
+        /// Why.
+        reason: LeftOut,
+    },
+    /// A member could not be stored or restored; the job goes on.
+    Failed {
+        /// Its name.
+        path: &'a MemberPath,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A member was stored or restored, but not quite as it should be.
+    Warning {
+        /// Its name.
+        path: &'a MemberPath,
+        /// What is not as it should be.
+        warning: &'a Warning,
+    },
+}
+
+/// Why something was left out by intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// A pattern excludes it.
+    #[error("excluded")]
+    Excluded,
+    /// The contents of a directory with a CACHEDIR.TAG.
+    #[error("contents of a cache directory")]
+    CacheDirectory,
+    /// The contents of a directory with a file that says so.
+    #[error("contents of a directory marked by its owner")]
+    Marked,
+    /// A directory on another file system.
+    #[error("on another file system")]
+    OtherFileSystem,
+    /// The archive that is being written, or the one that it replaces.
+    #[error("the archive itself")]
+    Archive,
+    /// The listing of an archive that was restored here.
+    #[error("the listing of a restored archive")]
+    RestoredListing,
+    /// A socket: no archive can hold one.
+    #[error("a socket")]
+    Socket,
+    /// The target has it already, and the options say to keep it.
+    #[error("exists already")]
+    Exists,
+    /// Fewer path components than are to be stripped.
+    #[error("nothing is left of its name")]
+    Stripped,
+}
+
+/// Why a member is not quite as it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The file changed while it was read.
+    #[error("changed while it was read")]
+    Changed,
+    /// The file was gone when it was to be read.
+    #[error("vanished before it was read")]
+    Vanished,
+    /// Extended attributes that there is no room for.
+    #[error("its extended attributes were left out: {0}")]
+    XattrsLeftOut(FormatError),
+    /// Something of the source could not be read.
+    #[error("cannot {op}: {source}")]
+    Unread {
+        /// What was tried, such as "read the extended attributes".
+        op: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Something of the restored member could not be set.
+    #[error("cannot {op}: {source}")]
+    Unset {
+        /// What was tried, such as "set the owner".
+        op: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A hard link was restored as a file of its own.
+    #[error("restored as a file of its own: {0}")]
+    LinkCopied(String),
+    /// A value in a header was not taken.
+    #[error("{0}")]
+    Header(FormatError),
+    /// A part of the name was dropped.
+    #[error("restored as {0}")]
+    Renamed(MemberPath),
+    /// A member of the same name came before.
+    #[error("stands twice in the archive, the last one counts")]
+    Duplicate,
+    /// The file system has no such metadata.
+    #[error("{0} cannot be kept on this file system")]
+    NotKept(&'static str),
+}

@@ -1,0 +1,331 @@
+//! Names of members, and the check that makes one fit to be written to a file system.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::error::Error;
+use crate::limits::Limits;
+
+/// The name of a member: any bytes, as they stand in the archive.
+///
+/// It is ordered as the listing is: bytewise, with `/` below all other bytes, so that a directory
+/// comes right before its contents. It deliberately is no `Path`: only [`SafePath`] leads to files.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct MemberPath(Vec<u8>);
+
+impl MemberPath {
+    /// Makes a name of any bytes, unchecked.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Returns the bytes of the name.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the bytes of the name, consuming it.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Returns whether this is the root of the tree, the entry `.`.
+    pub fn is_root(&self) -> bool {
+        self.0 == b"."
+    }
+
+    /// Returns whether `self` is `ancestor` or lies below it.
+    pub fn is_within(&self, ancestor: &Self) -> bool {
+        is_within(&self.0, &ancestor.0)
+    }
+
+    /// Returns the name of `name` in the directory `self`.
+    pub fn join(&self, name: &[u8]) -> Self {
+        if self.is_root() {
+            return Self(name.to_vec());
+        }
+        let mut path = Vec::with_capacity(self.0.len() + 1 + name.len());
+        path.extend_from_slice(&self.0);
+        path.push(b'/');
+        path.extend_from_slice(name);
+        Self(path)
+    }
+
+    /// Returns the last component.
+    pub fn file_name(&self) -> &[u8] {
+        self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    }
+
+    /// Returns the name of the directory that holds this member, if it is in one.
+    pub fn parent(&self) -> Option<Self> {
+        let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
+        self.0.get(..slash).map(Self::new)
+    }
+
+    /// Returns whether the name is in the form that our archives use: relative, without empty,
+    /// `.` or `..` components; or the root `.` itself.
+    pub fn is_canonical(&self) -> bool {
+        self.is_root()
+            || !self.0.contains(&0)
+                && self
+                    .0
+                    .split(|&byte| byte == b'/')
+                    .all(|part| !matches!(part, b"" | b"." | b".."))
+    }
+}
+
+/// Compares two names in listing order: bytewise, `/` below all other bytes.
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    // The root comes first; nothing else in a listing begins with a `.` component.
+    match (a == b".", b == b".") {
+        (true, true) => return Ordering::Equal,
+        (true, false) => return Ordering::Less,
+        (false, true) => return Ordering::Greater,
+        (false, false) => {}
+    }
+    let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    match (a.get(common), b.get(common)) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Less,
+        (Some(_), None) => Ordering::Greater,
+        (Some(&x), Some(&y)) => rank(x).cmp(&rank(y)),
+    }
+}
+
+fn rank(byte: u8) -> u16 {
+    if byte == b'/' { 0 } else { u16::from(byte) + 1 }
+}
+
+/// Returns whether `path` is `ancestor` or lies below it; everything lies below the root `.`.
+pub fn is_within(path: &[u8], ancestor: &[u8]) -> bool {
+    if ancestor == b"." {
+        return true;
+    }
+    path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+impl PartialOrd for MemberPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for MemberPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl From<&str> for MemberPath {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<&[u8]> for MemberPath {
+    fn from(name: &[u8]) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<Vec<u8>> for MemberPath {
+    fn from(name: Vec<u8>) -> Self {
+        Self(name)
+    }
+}
+
+/// Shows the name with everything escaped that could confuse a terminal.
+impl fmt::Display for MemberPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.0))
+    }
+}
+
+impl fmt::Debug for MemberPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Returns `bytes` as text that is safe to show on a terminal: control characters, the marks that
+/// reorder or hide text, and bytes that are not UTF-8 are escaped, and so is the backslash.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => shown.push_str("\\\\"),
+                '\n' => shown.push_str("\\n"),
+                '\t' => shown.push_str("\\t"),
+                '\r' => shown.push_str("\\r"),
+                c if c.is_control() || is_deceptive(c) => {
+                    shown.extend(c.escape_unicode());
+                }
+                c => shown.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    shown
+}
+
+/// Characters without a look of their own that change how others look: bidirectional controls,
+/// zero-width characters, line and paragraph separators, the byte order mark, tags.
+fn is_deceptive(character: char) -> bool {
+    matches!(character,
+        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Why a name must not be restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathReason {
+    /// The name is empty, or nothing but slashes.
+    #[error("the name is empty")]
+    Empty,
+    /// A component is `..`.
+    #[error("it has a .. component")]
+    ParentDir,
+    /// The name has a NUL byte.
+    #[error("it has a NUL byte")]
+    Nul,
+    /// The name is too long.
+    #[error("it is {0} bytes long, the limit is {1}")]
+    TooLong(u64, u64),
+    /// The name has too many components.
+    #[error("it is {0} levels deep, the limit is {1}")]
+    TooDeep(u64, u64),
+}
+
+/// A name that stays inside the target: relative components, none of them `..`.
+///
+/// Leading slashes, `.` components and doubled slashes are dropped, as tar does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SafePath {
+    bytes: Vec<u8>,
+}
+
+impl SafePath {
+    /// Checks a name against `limits` and the rules above.
+    pub fn new(path: &MemberPath, limits: &Limits) -> Result<Self, Error> {
+        Self::check(path.as_bytes(), limits)
+            .map_err(|reason| Error::UnsafePath { path: path.clone(), reason })
+    }
+
+    fn check(path: &[u8], limits: &Limits) -> Result<Self, PathReason> {
+        let length = path.len() as u64;
+        if length > limits.path {
+            return Err(PathReason::TooLong(length, limits.path));
+        }
+        if path.contains(&0) {
+            return Err(PathReason::Nul);
+        }
+        let mut bytes = Vec::with_capacity(path.len());
+        let mut components = 0u64;
+        let mut dots = false;
+        for part in path.split(|&byte| byte == b'/') {
+            match part {
+                b"" => {}
+                b"." => dots = true,
+                b".." => return Err(PathReason::ParentDir),
+                part => {
+                    if components > 0 {
+                        bytes.push(b'/');
+                    }
+                    bytes.extend_from_slice(part);
+                    components += 1;
+                }
+            }
+        }
+        if components == 0 && !dots {
+            return Err(PathReason::Empty);
+        }
+        if components > limits.components {
+            return Err(PathReason::TooDeep(components, limits.components));
+        }
+        Ok(Self { bytes })
+    }
+
+    /// Returns the components; the root of the tree has none.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.bytes.split(|&byte| byte == b'/').filter(|part| !part.is_empty())
+    }
+
+    /// Returns whether this is the root of the tree itself.
+    pub fn is_root(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Returns the path without its first `count` components, if any are left.
+    pub fn strip_components(&self, count: usize) -> Option<Self> {
+        if count == 0 {
+            return Some(self.clone());
+        }
+        let rest: Vec<&[u8]> = self.components().skip(count).collect();
+        if rest.is_empty() { None } else { Some(Self { bytes: rest.join(&b'/') }) }
+    }
+
+    /// Returns the bytes: components joined by single slashes; empty for the root.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the checked name as a member name; `.` for the root.
+    pub fn to_member_path(&self) -> MemberPath {
+        if self.is_root() { MemberPath::from(".") } else { MemberPath::new(self.bytes.clone()) }
+    }
+}
+
+impl TryFrom<&MemberPath> for SafePath {
+    type Error = Error;
+
+    /// Checks a name against the default [`Limits`].
+    fn try_from(path: &MemberPath) -> Result<Self, Error> {
+        Self::new(path, &Limits::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_comes_right_before_its_contents() {
+        let mut names: Vec<MemberPath> =
+            ["a.b", "b", ".", "a/b", "a", ".x", "a-b", "a/b/c", "a/b.c"].map(Into::into).into();
+        names.sort();
+        let shown: Vec<String> = names.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [".", ".x", "a", "a/b", "a/b/c", "a/b.c", "a-b", "a.b", "b"]);
+    }
+
+    #[test]
+    fn safe_paths_drop_what_tar_drops_and_refuse_the_rest() {
+        let safe = |name: &str| SafePath::try_from(&MemberPath::from(name));
+        assert_eq!(safe("/a//./b/").unwrap().as_bytes(), b"a/b");
+        assert!(safe("./").unwrap().is_root());
+        for (name, reason) in [
+            ("", PathReason::Empty),
+            ("//", PathReason::Empty),
+            ("a/..", PathReason::ParentDir),
+            ("..", PathReason::ParentDir),
+            ("a\0b", PathReason::Nul),
+        ] {
+            match safe(name) {
+                Err(Error::UnsafePath { reason: found, .. }) => assert_eq!(found, reason),
+                other => panic!("{name:?} gave {other:?}"),
+            }
+        }
+        assert!(safe(&"a/".repeat(8193)).is_err());
+        assert!(safe(&"x".repeat((64 << 10) + 1)).is_err());
+    }
+
+    #[test]
+    fn printable_leaves_nothing_for_a_terminal_to_act_on() {
+        assert_eq!(printable(b"a\x1b[31mb\n\xff"), "a\\u{1b}[31mb\\n\\xff");
+        assert_eq!(printable("x\u{202e}y".as_bytes()), "x\\u{202e}y");
+        assert_eq!(printable("ö 日".as_bytes()), "ö 日");
+    }
+}
