@@ -1,6 +1,7 @@
 //! isptar
 pub mod archive;
 pub mod content;
+pub mod convert;
 pub mod create;
 pub mod error;
 pub mod extract;
