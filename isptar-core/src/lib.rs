@@ -1,5 +1,6 @@
 //! isptar
 pub mod archive;
+pub mod codec;
 pub mod content;
 pub mod create;
 pub mod error;
@@ -8,9 +9,11 @@ pub mod format;
 pub mod io;
 pub mod limits;
 pub mod observe;
+mod pack;
 pub mod path;
 pub mod scan;
 pub mod select;
+pub mod writer;
 
 pub use archive::Archive;
 pub use content::{Content, ContentReader, Piece};
@@ -23,6 +26,8 @@ pub use format::timestamp::Timestamp;
 pub use io::{FileSink, RangeReader, ReadAt, Sink, WriteSink};
 pub use limits::Limits;
 pub use observe::{Event, LeftOut, Observer, Warning};
+pub use pack::Details;
 pub use path::{MemberPath, SafePath};
 pub use scan::TarReader;
 pub use select::{Patterns, Selection};
+pub use writer::{ArchiveWriter, WriterOptions, Written};
