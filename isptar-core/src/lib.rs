@@ -13,6 +13,7 @@ mod pack;
 pub mod path;
 pub mod scan;
 pub mod select;
+pub mod source;
 pub mod writer;
 
 pub use archive::Archive;
