@@ -11,6 +11,7 @@ pub mod observe;
 pub mod path;
 pub mod scan;
 pub mod select;
+pub mod source;
 
 pub use archive::Archive;
 pub use content::{Content, ContentReader, Piece};
