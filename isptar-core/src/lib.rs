@@ -2,6 +2,7 @@
 pub mod archive;
 pub mod codec;
 pub mod content;
+pub mod convert;
 pub mod create;
 pub mod error;
 pub mod extract;
@@ -18,6 +19,7 @@ pub mod writer;
 
 pub use archive::Archive;
 pub use content::{Content, ContentReader, Piece};
+pub use convert::convert;
 pub use create::{CreateOptions, CreateReport, create, plan};
 pub use error::{Error, FormatError, Result};
 pub use extract::{ExtractOptions, ExtractReport, Overwrite, extract, extract_sequential};

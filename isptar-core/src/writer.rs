@@ -36,8 +36,9 @@ const SPOOL_MEMORY: usize = 1 << 20;
 pub struct WriterOptions {
     /// Compression level: 0 stores, 12 is the smallest. Default 6.
     pub level: u8,
-    /// Members come in the order of their names, each name once. Default true; without it every
-    /// search in the archive reads the whole listing.
+    /// Refuse members that do not come in the order of their names, each name once. Default true.
+    /// Without it members may come in any order; a search in an archive that they did not come to
+    /// in order reads the whole listing.
     pub sorted: bool,
     /// When the archive was begun, in seconds since 1970.
     pub created: Option<u64>,
@@ -78,7 +79,9 @@ pub struct ArchiveWriter<S> {
     buffer: Vec<u8>,
     listing: ListingWriter,
     limits: Limits,
+    /// Whether the order of names is demanded, and whether it was kept so far.
     sorted: bool,
+    in_order: bool,
     created: Option<u64>,
     tool: Option<String>,
     incomplete: bool,
@@ -105,6 +108,7 @@ impl<S: Sink> ArchiveWriter<S> {
             listing: ListingWriter::new(level, limits, options.spool.as_deref()),
             limits,
             sorted: options.sorted,
+            in_order: true,
             created: options.created,
             tool: options.tool.clone(),
             incomplete: false,
@@ -259,6 +263,7 @@ impl<S: Sink> ArchiveWriter<S> {
         if entry.path.as_bytes().starts_with(INFO_NAME) {
             self.reserved.insert(entry.path.as_bytes().to_vec());
         }
+        self.in_order &= self.previous.as_ref().is_none_or(|previous| *previous < entry.path);
         self.previous = Some(entry.path.clone());
         Ok(())
     }
@@ -285,7 +290,7 @@ impl<S: Sink> ArchiveWriter<S> {
             data_size: self.output.offset,
             content_size: Some(self.content_size),
             listing_sha256: Some(listing.identity),
-            sorted: self.sorted,
+            sorted: self.in_order,
             created: self.created,
             incomplete: self.incomplete,
             tool: self.tool.clone(),

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::Archive;
 use super::open::{Tailed, place};
 use crate::codec::Unpacker;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, Entry};
+use crate::format::text;
 use crate::io::{RangeReader, ReadAt};
 use crate::path::MemberPath;
 
@@ -101,6 +104,8 @@ pub struct Entries<'a, R> {
     met: u64,
     within: Option<MemberPath>,
     previous: Option<MemberPath>,
+    /// Digests the text of an archive of ours, when all of it is read.
+    identity: Option<Sha256>,
     ended: bool,
 }
 
@@ -113,6 +118,10 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         within: Option<MemberPath>,
     ) -> Self {
         let (from, to) = (archive.block_offset(start), archive.block_offset(end));
+        let whole = start == 0
+            && end == archive.tables.blocks.len()
+            && within.is_none()
+            && archive.info.listing_sha256.is_some();
         Self {
             archive,
             reader: RangeReader::new(&archive.source, from, to, READ),
@@ -124,6 +133,7 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             met: 0,
             within,
             previous: None,
+            identity: whole.then(Sha256::new),
             ended: false,
         }
     }
@@ -157,7 +167,7 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             }
             self.check_count()?;
             if self.block >= self.end {
-                return Ok(None);
+                return self.check_identity().map(|()| None);
             }
             let mut text = std::mem::take(Arc::make_mut(&mut self.text));
             self.archive.unpack_block(
@@ -166,6 +176,9 @@ impl<'a, R: ReadAt> Entries<'a, R> {
                 &mut self.unpacker,
                 &mut text,
             )?;
+            if let Some(identity) = &mut self.identity {
+                identity.update(&text);
+            }
             self.text = Arc::new(text);
             self.block += 1;
             self.position = 0;
@@ -183,6 +196,22 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             return Err(self.corrupt(FormatError::mismatch(what, expected, met)));
         }
         Ok(())
+    }
+
+    /// Checks, at the end of the whole listing, that it is the one the archive info speaks of.
+    fn check_identity(&mut self) -> Result<()> {
+        let (Some(expected), Some(actual)) =
+            (self.archive.info.listing_sha256, self.identity.take())
+        else {
+            return Ok(());
+        };
+        let actual: [u8; 32] = actual.finalize().into();
+        if actual == expected {
+            return Ok(());
+        }
+        let (expected, actual) = (text::digest_text(&expected), text::digest_text(&actual));
+        let kind = FormatError::Digest { what: "the listing", expected, actual };
+        Err(kind.at(self.archive.listing))
     }
 
     /// Places an error in the block at hand.

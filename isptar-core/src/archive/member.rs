@@ -25,7 +25,6 @@ const READ: usize = 256 << 10;
 /// all of it is checked before [`Content::next_piece`] says that it is at the end.
 #[derive(Debug)]
 pub struct Member<'a, R> {
-    archive: &'a Archive<R>,
     path: MemberPath,
     offset: u64,
     header: MemberHeader,
@@ -95,7 +94,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             .map_err(|error| locate(error, &entry.path, start))?;
         let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
-        Ok(Self { archive, path, offset: start, header, body })
+        Ok(Self { path, offset: start, header, body })
     }
 
     fn open_classic(archive: &'a Archive<R>, entry: &Entry) -> Result<Self> {
@@ -119,7 +118,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             ..MemberHeader::new(path.clone(), entry.kind.clone())
         };
         let content = ClassicContent::new(&archive.source, offset, end, size);
-        Ok(Self { archive, path, offset, header, body: Body::Classic(content) })
+        Ok(Self { path, offset, header, body: Body::Classic(content) })
     }
 
     /// Returns the headers. Members of classic archives have none that belong to them alone: what

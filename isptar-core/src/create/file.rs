@@ -122,7 +122,7 @@ fn read_whole(file: &File, size: u64) -> io::Result<(Vec<u8>, bool)> {
 
 /// Reads the segments of a sparse file; what is missing at its end is zeros.
 fn read_segments(file: &File, segments: &[Segment]) -> io::Result<(Vec<u8>, bool)> {
-    let len = segments.iter().map(|segment| segment.len).sum();
+    let len: u64 = segments.iter().map(|segment| segment.len).sum();
     let mut data = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
     let mut rest = data.as_mut_slice();
     let mut whole = true;
@@ -256,8 +256,7 @@ impl BigFile {
     /// Returns what the entry records, now that all was read.
     pub(super) fn finish(&self, reproducible: bool) -> Details {
         let mut details = self.details;
-        details.dirty =
-            self.short || self.error.is_some() || has_changed(&self.file, &self.stat);
+        details.dirty = self.short || self.error.is_some() || has_changed(&self.file, &self.stat);
         details.sparse |= reproducible && self.header.sparse.is_none() && self.zeros;
         details
     }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use rustix::fs::{SeekFrom, Stat, seek};
 use rustix::io::Errno;
@@ -23,7 +22,7 @@ const ALIGN: u64 = 512;
 
 /// How the holes of a file are kept.
 #[derive(Debug)]
-pub(super) enum Holes {
+pub(crate) enum Holes {
     /// There are none.
     None,
     /// The file is stored whole, and marked.

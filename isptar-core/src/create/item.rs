@@ -30,10 +30,7 @@ pub(super) struct Item {
 #[derive(Debug)]
 pub(super) enum Packed {
     /// One stream, and its entry without a location.
-    Whole {
-        entry: Entry,
-        warnings: Vec<Warning>,
-    },
+    Whole { entry: Entry, warnings: Vec<Warning> },
     /// A file of several chunks, open.
     Big(Box<BigFile>),
     /// Gone by now.

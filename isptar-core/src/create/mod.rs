@@ -4,7 +4,7 @@
 //! is packed (opened, read, digested, compressed: in any order), and stored (in order again).
 
 mod file;
-mod holes;
+pub(crate) mod holes;
 mod item;
 
 use std::collections::HashSet;
@@ -181,7 +181,7 @@ pub fn plan(
 }
 
 impl CreateReport {
-    fn count(&mut self, entry: &Entry) {
+    pub(crate) fn count(&mut self, entry: &Entry) {
         self.members += 1;
         self.files += u64::from(matches!(entry.kind, Kind::File { .. }));
         self.bytes += entry.kind.size();
