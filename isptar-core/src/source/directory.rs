@@ -77,9 +77,9 @@ impl Slot {
     }
 
     fn of(self, bytes: &[u8]) -> &[u8] {
-        #[expect(clippy::cast_possible_truncation, reason = "it was a usize")]
-        let (start, len) = ((self.0 >> 24) as usize, (self.0 >> 8 & 0xffff) as usize);
-        bytes.get(start..start + len).unwrap_or_default()
+        let start = usize::try_from(self.0 >> 24).unwrap_or(usize::MAX);
+        let len = (self.0 >> 8 & 0xffff) as usize;
+        bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default()
     }
 }
 
@@ -105,6 +105,8 @@ impl NameList {
                     }
                 }
                 Err(Errno::INTR) => {}
+                // The directory was removed: it has no names any more.
+                Err(Errno::NOENT) => break,
                 Err(errno) => {
                     error = Some(errno.into());
                     break;
@@ -126,6 +128,8 @@ impl NameList {
     fn sort(&mut self) {
         let bytes = &self.bytes;
         self.slots.sort_unstable_by(|a, b| a.of(bytes).cmp(b.of(bytes)));
+        // A directory that changes while it is read can give a name twice.
+        self.slots.dedup_by(|a, b| a.of(bytes) == b.of(bytes));
         self.bytes.shrink_to_fit();
         self.slots.shrink_to_fit();
     }
@@ -187,5 +191,17 @@ mod tests {
             taken,
             [(b"a".to_vec(), None), (b"a.b".to_vec(), None), (b"b".to_vec(), archive)]
         );
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_there_once() {
+        let mut list = NameList::default();
+        for name in ["b", "a", "b"] {
+            list.push(name.as_bytes(), None);
+        }
+        list.sort();
+        assert_eq!(list.take(), Some((b"a".as_slice(), None)));
+        assert_eq!(list.take(), Some((b"b".as_slice(), None)));
+        assert_eq!(list.take(), None);
     }
 }

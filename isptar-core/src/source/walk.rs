@@ -1,8 +1,10 @@
 //! The walk: one thing after the other, in listing order.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -200,7 +202,7 @@ impl Walk {
         if !member.is_root() && self.excludes(&member, true) {
             return Ok(self.leave_out(&member, LeftOut::Excluded, observer));
         }
-        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+        let bytes = path.as_os_str().as_bytes();
         match open_quietly(&self.directory, bytes, OFlags::DIRECTORY) {
             Ok(handle) => Ok(Some(self.descend(None, handle, stat, member, observer))),
             Err(error @ Errno::NOENT) => Err(error),
@@ -444,8 +446,7 @@ impl Walk {
     }
 
     fn file(&self, path: &MemberPath) -> PathBuf {
-        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path.as_bytes());
-        self.directory_path.join(name)
+        self.directory_path.join(OsStr::from_bytes(path.as_bytes()))
     }
 
     fn leave_out(
