@@ -16,10 +16,8 @@ use crate::path::{MemberPath, SafePath, printable};
 const OPEN_AT_MOST: usize = 16;
 
 /// How directories are opened: a symbolic link gives ENOTDIR.
-const OPEN: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const OPEN: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The attributes that hold ACLs.
 pub(super) const ACL_ACCESS: &str = "system.posix_acl_access";
@@ -95,7 +93,10 @@ impl Directories {
     pub(super) fn current(&self) -> BorrowedFd<'_> {
         // `walk` leaves the last level open; the root always is.
         let handle = self.chain.last().and_then(|level| level.handle.as_ref());
-        handle.or(self.root.handle.as_ref()).expect("the target's own handle is never closed").as_fd()
+        handle
+            .or(self.root.handle.as_ref())
+            .expect("the target's own handle is never closed")
+            .as_fd()
     }
 
     /// Returns whether things made in the current directory get an ACL from it.
@@ -111,6 +112,14 @@ impl Directories {
     /// Forgets what is known of the current directory's default ACL, which was set.
     pub(super) fn forget_acl(&mut self) {
         self.chain.last_mut().unwrap_or(&mut self.root).default_acl = None;
+    }
+
+    /// Returns how many handles are open besides the target's own.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        let open = self.chain.iter().filter(|level| level.handle.is_some()).count();
+        assert_eq!(open, self.open);
+        open
     }
 
     /// Goes to the directory of the first `count` components.
@@ -196,9 +205,8 @@ impl Directories {
             Some(above) => self.chain.get(above).and_then(|level| level.handle.as_ref()),
             None => self.root.handle.as_ref(),
         };
-        let stat = parent.and_then(|parent| {
-            rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()
-        });
+        let stat = parent
+            .and_then(|parent| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
         stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
     }
 }

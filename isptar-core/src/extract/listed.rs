@@ -220,9 +220,9 @@ impl<'a, R: ReadAt> Job<'a, R> {
         entry: &Entry,
     ) -> Result<()> {
         self.tell.path.clone_from(&entry.path);
-        let finished = self.xattrs(entry).and_then(|xattrs| {
-            target.finish_directory(path, entry, &xattrs, &mut self.tell)
-        });
+        let finished = self
+            .xattrs(entry)
+            .and_then(|xattrs| target.finish_directory(path, entry, &xattrs, &mut self.tell));
         match finished {
             Err(error) if is_fatal(&error) => Err(error),
             Err(error) => {

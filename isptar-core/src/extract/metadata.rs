@@ -44,9 +44,7 @@ impl Place<'_> {
     pub(super) fn remove_attribute(self, key: &str) {
         let _none = match self {
             Self::Open(handle) => rustix::fs::fremovexattr(handle, key),
-            Self::Named(directory, name) => {
-                rustix::fs::lremovexattr(path_in(directory, name), key)
-            }
+            Self::Named(directory, name) => rustix::fs::lremovexattr(path_in(directory, name), key),
         };
     }
 }

@@ -174,11 +174,8 @@ impl Target {
         let file = &made.value;
         let shown = tell.shown.clone();
         let mut writer = Writer::new(file, entry.sparse, &shown);
-        let written = if small {
-            self.buffer.write(&mut writer)
-        } else {
-            stream(source, &mut writer, tell)
-        };
+        let written =
+            if small { self.buffer.write(&mut writer) } else { stream(source, &mut writer, tell) };
         let finished = written.and_then(|()| {
             if inherits {
                 let _none = rustix::fs::fremovexattr(file, ACL_ACCESS);
@@ -239,8 +236,10 @@ impl Target {
             return Ok(Outcome::NotLinked);
         };
         let from = self.directories.current().try_clone_to_owned();
-        let from = from.map_err(Error::io("open the directory of", self.directories.shown(target)))?;
-        let is_ours = |stat: &Option<Stat>| stat.as_ref().is_some_and(|stat| identity(stat) == ours);
+        let from =
+            from.map_err(Error::io("open the directory of", self.directories.shown(target)))?;
+        let is_ours =
+            |stat: &Option<Stat>| stat.as_ref().is_some_and(|stat| identity(stat) == ours);
         if !is_ours(&stat(from.as_fd(), old, tell)?) {
             return Ok(Outcome::NotLinked);
         }
@@ -409,8 +408,7 @@ fn temporary_name() -> Vec<u8> {
 }
 
 fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags =
-        OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
 }
 
