@@ -1,19 +1,177 @@
-//! The convert job: from any tar to an archive with a listing.
+//! The convert job: from any tar to an archive of ours.
 
-use std::io::Read;
+use std::io::{self, Read};
 
-use crate::create::{CreateOptions, CreateReport};
-use crate::error::Result;
+use crate::content::{Content, ContentReader, into_io};
+use crate::create::{CreateOptions, CreateReport, holes};
+use crate::error::{Error, Result};
+use crate::format::entry::Kind;
+use crate::format::member::MemberHeader;
+use crate::format::sparse::Segment;
 use crate::io::Sink;
-use crate::observe::Observer;
-use crate::scan::TarReader;
+use crate::limits::Limits;
+use crate::observe::{Event, Observer, Warning};
+use crate::pack::Details;
+use crate::path::{MemberPath, SafePath};
+use crate::scan::{Scanned, TarReader};
+use crate::writer::{ArchiveWriter, WriterOptions};
 
-/// Stores the members of `tar` in `sink` and publishes it.
+/// Writes the members of `tar` to a new archive, in their order, and publishes it. Of `options`,
+/// level, created, tool, reproducible and spool count.
+///
+/// Names become those of our format: without leading slashes and `.` components. A member whose
+/// name has a `..` component is told to the observer, counted as unreadable and left out.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] or [`Error::Input`] when the tar is damaged, [`Error::Output`],
+/// [`Error::Cancelled`]; nothing is published then.
 pub fn convert<R: Read>(
-    _tar: &mut TarReader<R>,
-    _sink: &mut dyn Sink,
-    _options: &CreateOptions,
-    _observer: &mut dyn Observer,
+    tar: &mut TarReader<R>,
+    sink: &mut dyn Sink,
+    options: &CreateOptions,
+    observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
-    todo!()
+    let mut report = CreateReport::default();
+    let writer_options = WriterOptions { sorted: false, ..options.writer() };
+    let mut writer = ArchiveWriter::new(sink, &writer_options)?;
+    while let Some(member) = tar.next()? {
+        if observer.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let path = member.header().path.clone();
+        for warning in member.warnings() {
+            report.warnings += 1;
+            let warning = &Warning::Header(warning.clone());
+            observer.event(Event::Warning { path: &path, warning });
+        }
+        match convert_member(member, &mut writer) {
+            Ok(entry) => {
+                report.count(&entry);
+                observer.event(Event::Progress { bytes: entry.kind.size() });
+                observer.event(Event::Done { entry: &entry });
+            }
+            Err(error @ (Error::UnsafePath { .. } | Error::Unstorable { .. })) => {
+                report.unreadable += 1;
+                observer.event(Event::Failed { path: &path, error: &error });
+            }
+            // The error that the tar was read with is inside.
+            Err(Error::Content { path, source }) => {
+                return Err(match source.downcast::<Error>() {
+                    Ok(error) => error,
+                    Err(source) => Error::Content { path, source },
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if report.is_incomplete() {
+        writer.set_incomplete();
+    }
+    let (_, written) = writer.finish()?;
+    report.archive_size = written.archive_size;
+    report.identity = Some(written.identity);
+    Ok(report)
+}
+
+fn convert_member<R: Read, S: Sink>(
+    member: Scanned<'_, R>,
+    writer: &mut ArchiveWriter<S>,
+) -> Result<crate::format::entry::Entry> {
+    let mut header = clean(member.header())?;
+    let mut details = Details::default();
+    let Some(map) = header.sparse.take() else {
+        return writer.append(&header, details, ContentReader::new(member));
+    };
+    match holes::decide(map.segments().to_vec(), map.real_size(), &header.path) {
+        holes::Holes::Map(map) => {
+            let segments = map.segments().to_vec();
+            header.sparse = Some(map);
+            writer.append(&header, details, SegmentReader::new(member, segments))
+        }
+        holes => {
+            details.sparse = matches!(holes, holes::Holes::Dense);
+            writer.append(&header, details, ContentReader::new(member))
+        }
+    }
+}
+
+/// Returns headers with names in the form of our format.
+fn clean(header: &MemberHeader) -> Result<MemberHeader> {
+    let name = |path: &MemberPath| SafePath::new(path, &Limits::default());
+    let mut header = MemberHeader { path: name(&header.path)?.to_member_path(), ..header.clone() };
+    if let Kind::HardLink { target } = &mut header.kind {
+        *target = name(target)?.to_member_path();
+    }
+    header.mode &= 0o7777;
+    Ok(header)
+}
+
+/// Reads the segments of a sparse file one after the other; they may be wider than those that the
+/// content has.
+struct SegmentReader<C> {
+    content: C,
+    segments: std::vec::IntoIter<Segment>,
+    /// What is left of the segment at hand.
+    at: u64,
+    end: u64,
+    piece: Vec<u8>,
+    piece_offset: u64,
+    used: usize,
+    ended: bool,
+}
+
+impl<C: Content> SegmentReader<C> {
+    fn new(content: C, segments: Vec<Segment>) -> Self {
+        Self {
+            content,
+            segments: segments.into_iter(),
+            at: 0,
+            end: 0,
+            piece: Vec::new(),
+            piece_offset: 0,
+            used: 0,
+            ended: false,
+        }
+    }
+
+    /// Returns the offset of the next byte that the content has.
+    fn next_data(&mut self) -> Result<u64> {
+        if self.used == self.piece.len() && !self.ended {
+            self.piece.clear();
+            self.used = 0;
+            match self.content.next_piece()? {
+                Some(piece) => {
+                    self.piece_offset = piece.offset;
+                    self.piece.extend_from_slice(piece.bytes);
+                }
+                None => self.ended = true,
+            }
+        }
+        Ok(if self.ended { u64::MAX } else { self.piece_offset + self.used as u64 })
+    }
+}
+
+impl<C: Content> Read for SegmentReader<C> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.end {
+            let Some(segment) = self.segments.next() else { return Ok(0) };
+            (self.at, self.end) = (segment.offset, segment.offset + segment.len);
+        }
+        let next = self.next_data().map_err(into_io)?;
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
+        let count = if next > self.at {
+            let zeros = usize::try_from(next - self.at).unwrap_or(usize::MAX).min(left);
+            buf[..zeros].fill(0);
+            zeros
+        } else {
+            let bytes = &self.piece[self.used..];
+            let count = left.min(bytes.len());
+            buf[..count].copy_from_slice(&bytes[..count]);
+            self.used += count;
+            count
+        };
+        self.at += count as u64;
+        Ok(count)
+    }
 }

@@ -24,6 +24,8 @@ pub struct Limits {
     pub info: u64,
     /// Uncompressed bytes before a member in a stream that it shares with others.
     pub group: u64,
+    /// Bytes of a chunk of a big file.
+    pub chunk: u64,
     /// Bytes of the tables text.
     pub tables: u64,
 }
@@ -40,6 +42,7 @@ impl Default for Limits {
             segments: 32_768,
             info: 2048,
             group: 1 << 20,
+            chunk: 64 << 20,
             tables: 1 << 30,
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::path::MemberPath;
+use crate::path::{MemberPath, SafePath};
 
 /// Patterns in the style of gitignore: one without a slash matches a name at any depth, one with a
 /// slash in front or within is anchored at the root of the tree, one that ends with a slash
@@ -15,12 +15,11 @@ use crate::path::MemberPath;
 #[derive(Debug, Clone)]
 pub struct Patterns {
     matcher: Gitignore,
-    texts: Vec<String>,
 }
 
 impl Default for Patterns {
     fn default() -> Self {
-        Self { matcher: Gitignore::empty(), texts: Vec::new() }
+        Self { matcher: Gitignore::empty() }
     }
 }
 
@@ -47,7 +46,7 @@ impl Patterns {
             reason: error.to_string(),
         };
         let matcher = builder.build().map_err(bad)?;
-        Ok(Self { matcher, texts })
+        Ok(Self { matcher })
     }
 
     /// Returns whether there are none.
@@ -132,6 +131,10 @@ impl Selection {
     /// that means it.
     pub fn matches(&self, path: &MemberPath, is_dir: bool, mut hit: impl FnMut(usize)) -> bool {
         let mut any = self.is_everything();
+        // Names in other programs' archives may begin with `./` or `/`.
+        let cleaned = (!path.is_canonical()).then(|| SafePath::try_from(path).ok()).flatten();
+        let cleaned = cleaned.map(|path| path.to_member_path());
+        let path = cleaned.as_ref().unwrap_or(path);
         for (index, item) in self.items.iter().enumerate() {
             if item.matches(path, is_dir) {
                 hit(index);
@@ -180,6 +183,7 @@ mod tests {
         assert!(matches(&["./etc"], "etc"));
         assert!(!matches(&["etc"], "etcetera"));
         assert!(matches(&["."], "a/b"));
+        assert!(matches(&["a"], "./a/b") && matches(&["a/b"], "/a/b"));
     }
 
     #[test]

@@ -103,8 +103,7 @@ impl ArchiveInfo {
             "sorted" => self.sorted = flag("sorted")?,
             "created" => self.created = Some(decimal("created", bytes)?),
             "incomplete" => self.incomplete = flag("incomplete")?,
-            // Classic archives say how many parts there are.
-            "parts" => self.parts = decimal("parts", bytes)? > 0,
+            "parts" => self.parts = true,
             "tool" => self.tool = Some(value.into()),
             _ => self.unknown.push((key.into(), value.into())),
         }

@@ -5,6 +5,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod acl;
+pub mod assemble;
 pub mod entry;
 pub mod gzip;
 pub mod header;
@@ -35,13 +36,12 @@ pub fn padding(len: u64) -> u64 {
 /// stream, larger ones a run of streams.
 ///
 /// 1 MiB up to 16 GiB, 2 MiB up to 32 GiB, 4 MiB above; doubled again from 1 TiB so that a file
-/// has at most 262,144 chunks and its line stays below its limit.
+/// has at most 262,144 chunks and its line stays below its limit, up to 64 MiB.
 pub fn chunk_size(len: u64) -> u64 {
-    const GIB: u64 = 1 << 30;
     match len {
         0..=0x4_0000_0000 => 1 << 20,
         0x4_0000_0001..=0x8_0000_0000 => 2 << 20,
-        _ => (4u64 << 20).max(len.div_ceil(1 << 18).next_power_of_two()).min(GIB),
+        _ => (4u64 << 20).max(len.div_ceil(1 << 18).next_power_of_two()).min(64 << 20),
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
             (32 * GIB + 1, 4 * MIB),
             (1024 * GIB, 4 * MIB),
             (1024 * GIB + 1, 8 * MIB),
-            (u64::MAX / 2, GIB),
+            (u64::MAX / 2, 64 * MIB),
         ] {
             assert_eq!(chunk_size(len), size, "{len}");
         }

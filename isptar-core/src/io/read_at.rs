@@ -103,12 +103,21 @@ pub struct RangeReader<R> {
     used: usize,
     /// Most bytes fetched at once.
     capacity: usize,
+    /// How far bytes beyond the range may be fetched, for the ranges that come next.
+    ahead: u64,
 }
 
 impl<R: ReadAt> RangeReader<R> {
     /// Reads `start..end`, at most `capacity` bytes at once.
     pub fn new(source: R, start: u64, end: u64, capacity: usize) -> Self {
-        Self { source, next: start, end, buffer: Vec::new(), used: 0, capacity }
+        Self { source, next: start, end, buffer: Vec::new(), used: 0, capacity, ahead: 0 }
+    }
+
+    /// Fetches beyond a range up to `end`, because more ranges follow.
+    #[must_use]
+    pub fn with_ahead(mut self, end: u64) -> Self {
+        self.ahead = end;
+        self
     }
 
     /// Returns the offset of the next byte that will be handed out.
@@ -133,7 +142,8 @@ impl<R: ReadAt> RangeReader<R> {
 impl<R: ReadAt> BufRead for RangeReader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.used == self.buffer.len() {
-            let left = usize::try_from(self.end.saturating_sub(self.next)).unwrap_or(usize::MAX);
+            let end = if self.next < self.end { self.end.max(self.ahead) } else { self.end };
+            let left = usize::try_from(end.saturating_sub(self.next)).unwrap_or(usize::MAX);
             let want = left.min(self.capacity);
             self.buffer.resize(want, 0);
             self.used = 0;

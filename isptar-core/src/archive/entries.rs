@@ -1,0 +1,266 @@
+//! Reading the listing: block by block, line by line.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Archive;
+use super::open::{Tailed, place};
+use crate::codec::Unpacker;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{Dialect, Entry};
+use crate::format::text;
+use crate::io::{RangeReader, ReadAt};
+use crate::path::MemberPath;
+
+/// Packed bytes of the listing that are read at once.
+const READ: usize = 256 << 10;
+
+/// Bytes of text after which a block of ours ends at the next line end.
+const BLOCK_TEXT: u64 = 256 << 10;
+
+impl<R: ReadAt> Archive<R> {
+    /// Returns where block `number` begins in the archive.
+    fn block_offset(&self, number: usize) -> u64 {
+        let before = self.tables.blocks.iter().take(number);
+        before.fold(self.listing, |offset, block| offset + block.packed)
+    }
+
+    /// Returns the text of one block; the last one asked for is kept.
+    pub(super) fn block_text(&self, number: usize) -> Result<Arc<Vec<u8>>> {
+        let kept = self.block.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some((_, text)) = kept.filter(|(kept, _)| *kept == number) {
+            return Ok(text);
+        }
+        let offset = self.block_offset(number);
+        let end = offset + self.tables.blocks.get(number).map_or(0, |block| block.packed);
+        let mut reader = RangeReader::new(&self.source, offset, end, READ);
+        let mut text = Vec::new();
+        self.unpack_block(number, &mut reader, &mut Unpacker::new(), &mut text)?;
+        let text = Arc::new(text);
+        let mut kept = self.block.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *kept = Some((number, Arc::clone(&text)));
+        Ok(text)
+    }
+
+    /// Unpacks the block that `reader` stands before.
+    fn unpack_block(
+        &self,
+        number: usize,
+        reader: &mut RangeReader<&Tailed<R>>,
+        unpacker: &mut Unpacker,
+        text: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Some(block) = self.tables.blocks.get(number) else { return Ok(()) };
+        let offset = reader.position();
+        let limits = &self.limits;
+        let (what, limit) = match self.dialect {
+            Dialect::Isptar => ("listing block", BLOCK_TEXT + limits.line + 1),
+            Dialect::Classic => ("listing", limits.listing),
+        };
+        // A small block may be all alike; what it can grow to is small as well.
+        let grown = block.packed.saturating_mul(limits.listing_ratio).max(1 << 20);
+        let limit = limit.min(grown);
+        if block.real > limit {
+            return Err(FormatError::Limit { what, limit, actual: block.real }.at(offset));
+        }
+        text.clear();
+        unpacker.reset();
+        let corrupt = |kind: FormatError| kind.at(offset);
+        unpacker.read_to_end(reader, block.real, text).map_err(|error| place(error, offset))?;
+        for (what, expected, actual) in [
+            ("packed size of a listing block", block.packed, unpacker.packed()),
+            ("size of a listing block", block.real, text.len() as u64),
+        ] {
+            if expected != actual {
+                return Err(corrupt(FormatError::mismatch(what, expected, actual)));
+            }
+        }
+        let last = number + 1 == self.tables.blocks.len();
+        let ends_well = if last {
+            text.as_slice() == b"\n" || text.ends_with(b"\n\n")
+        } else {
+            text.ends_with(b"\n")
+        };
+        if !ends_well {
+            return Err(corrupt(FormatError::Missing("line feed at the end of a listing block")));
+        }
+        Ok(())
+    }
+}
+
+/// Iterates over entries, in archive order; see [`Archive::entries`].
+#[derive(Debug)]
+pub struct Entries<'a, R> {
+    archive: &'a Archive<R>,
+    reader: RangeReader<&'a Tailed<R>>,
+    unpacker: Unpacker,
+    /// The next block to unpack, and the first one that is not wanted.
+    block: usize,
+    end: usize,
+    text: Arc<Vec<u8>>,
+    position: usize,
+    /// Entries met in the current block.
+    met: u64,
+    within: Option<MemberPath>,
+    previous: Option<MemberPath>,
+    /// Digests the text of an archive of ours, when all of it is read.
+    identity: Option<Sha256>,
+    ended: bool,
+}
+
+impl<'a, R: ReadAt> Entries<'a, R> {
+    /// Entries of the blocks `start..end`, only those within a path if one is given.
+    pub(super) fn new(
+        archive: &'a Archive<R>,
+        start: usize,
+        end: usize,
+        within: Option<MemberPath>,
+    ) -> Self {
+        let (from, to) = (archive.block_offset(start), archive.block_offset(end));
+        let whole = start == 0
+            && end == archive.tables.blocks.len()
+            && within.is_none()
+            && archive.info.listing_sha256.is_some();
+        Self {
+            archive,
+            reader: RangeReader::new(&archive.source, from, to, READ),
+            unpacker: Unpacker::new(),
+            block: start,
+            end,
+            text: Arc::default(),
+            position: 0,
+            met: 0,
+            within,
+            previous: None,
+            identity: whole.then(Sha256::new),
+            ended: false,
+        }
+    }
+
+    /// Takes the first block from those that the archive keeps.
+    pub(super) fn keeping_block(mut self) -> Result<Self> {
+        self.text = self.archive.block_text(self.block)?;
+        self.block += 1;
+        Ok(self)
+    }
+
+    /// Returns the range in the text of the next line, unpacking the next block when needed.
+    fn next_line(&mut self) -> Result<Option<std::ops::Range<usize>>> {
+        loop {
+            let rest = self.text.get(self.position..).unwrap_or_default();
+            let len = rest.iter().position(|&byte| byte == b'\n');
+            match len {
+                Some(len) if len > 0 || self.block < self.archive.tables.blocks.len() => {
+                    let line = self.position..self.position + len;
+                    self.position = line.end + 1;
+                    return Ok(Some(line));
+                }
+                // The empty line that closes the listing.
+                Some(_) if self.position + 1 < self.text.len() => {
+                    return Err(self.corrupt(FormatError::Duplicate {
+                        what: "end of the listing",
+                        value: String::new(),
+                    }));
+                }
+                _ => {}
+            }
+            self.check_count()?;
+            if self.block >= self.end {
+                return self.check_identity().map(|()| None);
+            }
+            let mut text = std::mem::take(Arc::make_mut(&mut self.text));
+            self.archive.unpack_block(
+                self.block,
+                &mut self.reader,
+                &mut self.unpacker,
+                &mut text,
+            )?;
+            if let Some(identity) = &mut self.identity {
+                identity.update(&text);
+            }
+            self.text = Arc::new(text);
+            self.block += 1;
+            self.position = 0;
+        }
+    }
+
+    /// Checks, at the end of a block, that it had as many entries as the tables say.
+    fn check_count(&mut self) -> Result<()> {
+        let met = std::mem::take(&mut self.met);
+        let Some(block) = self.block.checked_sub(1) else { return Ok(()) };
+        let expected = self.archive.tables.blocks.get(block).map_or(met, |block| block.entries);
+        let checked = self.archive.dialect == Dialect::Isptar && !self.text.is_empty();
+        if checked && met != expected {
+            let what = "number of entries in a listing block";
+            return Err(self.corrupt(FormatError::mismatch(what, expected, met)));
+        }
+        Ok(())
+    }
+
+    /// Checks, at the end of the whole listing, that it is the one the archive info speaks of.
+    fn check_identity(&mut self) -> Result<()> {
+        let (Some(expected), Some(actual)) =
+            (self.archive.info.listing_sha256, self.identity.take())
+        else {
+            return Ok(());
+        };
+        let actual: [u8; 32] = actual.finalize().into();
+        if actual == expected {
+            return Ok(());
+        }
+        let (expected, actual) = (text::digest_text(&expected), text::digest_text(&actual));
+        let kind = FormatError::Digest { what: "the listing", expected, actual };
+        Err(kind.at(self.archive.listing))
+    }
+
+    /// Places an error in the block at hand.
+    fn corrupt(&self, kind: FormatError) -> Error {
+        kind.at(self.archive.block_offset(self.block.saturating_sub(1)))
+    }
+
+    fn parse(&mut self, line: std::ops::Range<usize>) -> Result<Entry> {
+        let text = Arc::clone(&self.text);
+        let line = text.get(line).unwrap_or_default();
+        let entry = Entry::parse(line, self.archive.dialect, &self.archive.limits);
+        let entry = entry.map_err(|kind| self.corrupt(kind))?;
+        self.met += 1;
+        if !self.archive.info.sorted {
+            return Ok(entry);
+        }
+        if let Some(previous) = self.previous.as_ref().filter(|previous| **previous >= entry.path) {
+            let expected = format!("a name after {previous}");
+            let kind = FormatError::mismatch("name of an entry", expected, &entry.path);
+            return Err(self.corrupt(kind));
+        }
+        self.previous = Some(entry.path.clone());
+        Ok(entry)
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>> {
+        while let Some(line) = self.next_line()? {
+            let entry = self.parse(line)?;
+            let Some(within) = &self.within else { return Ok(Some(entry)) };
+            if entry.path.is_within(within) {
+                return Ok(Some(entry));
+            }
+            if self.archive.info.sorted && entry.path > *within {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<R: ReadAt> Iterator for Entries<'_, R> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.advance();
+        self.ended = !matches!(next, Ok(Some(_)));
+        next.transpose()
+    }
+}

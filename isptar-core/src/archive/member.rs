@@ -1,0 +1,431 @@
+//! Reading a member: its headers checked against the entry, its content against CRC and digest.
+
+use super::Archive;
+use super::classic::ClassicContent;
+use super::open::Tailed;
+use crate::codec::{DecodeError, Unpacker};
+use crate::content::{Content, Piece};
+use crate::error::{Error, FormatError, Result};
+use crate::format::assemble::{self, Found, SliceBlocks};
+use crate::format::entry::{Chunks, Dialect, Digest, Entry, Kind};
+use crate::format::member::MemberHeader;
+use crate::format::sparse::Segment;
+use crate::format::{padding, text};
+use crate::io::{RangeReader, ReadAt};
+use crate::limits::Limits;
+use crate::pack::MemberDigest;
+use crate::path::MemberPath;
+
+/// Bytes read at once when members are read one after the other.
+const READ: usize = 256 << 10;
+
+/// The member of an entry: its headers, and its content.
+///
+/// Content is handed out stream by stream, each only after its CRC was found good; the digest of
+/// all of it is checked before [`Content::next_piece`] says that it is at the end.
+#[derive(Debug)]
+pub struct Member<'a, R> {
+    path: MemberPath,
+    offset: u64,
+    header: MemberHeader,
+    body: Body<'a, R>,
+}
+
+#[derive(Debug)]
+enum Body<'a, R> {
+    Ours(Streams<'a, R>),
+    Classic(ClassicContent<'a, R>),
+}
+
+/// The streams of a member of ours.
+#[derive(Debug)]
+struct Streams<'a, R> {
+    reader: RangeReader<&'a Tailed<R>>,
+    unpacker: Unpacker,
+    /// The stream at hand, decompressed, and where it is in the archive.
+    stream: Vec<u8>,
+    loaded: Option<(u64, u64)>,
+    /// Which bytes of `stream` are data that was not handed out.
+    from: usize,
+    to: usize,
+    chunks: Option<Chunks>,
+    /// The next chunk to load, and where it begins in the archive.
+    next_chunk: u64,
+    next_offset: u64,
+    /// Bytes of data handed out, of how many.
+    position: u64,
+    data_len: u64,
+    /// The segment that `position` is in, and where it begins in the data.
+    segment: usize,
+    segment_start: u64,
+    expected: Option<Digest>,
+    digest: Option<MemberDigest>,
+}
+
+impl<'a, R: ReadAt> Member<'a, R> {
+    pub(super) fn open(
+        archive: &'a Archive<R>,
+        entry: &Entry,
+        previous: Option<Self>,
+        ahead: bool,
+    ) -> Result<Self> {
+        if let (Some(reason), None) = (&entry.lost, entry.location) {
+            return Err(Error::Lost { path: entry.path.clone(), reason: reason.clone() });
+        }
+        if let Some(location) = entry.location.filter(|location| location.depth > 0) {
+            return Err(Error::InBase { path: entry.path.clone(), depth: location.depth });
+        }
+        if archive.dialect == Dialect::Classic {
+            return Self::open_classic(archive, entry);
+        }
+        let offset = entry.location.map_or(0, |location| location.offset);
+        let corrupt = |kind| Error::CorruptMember { path: entry.path.clone(), offset, kind };
+        let (start, packed) = check_range(archive, entry).map_err(corrupt)?;
+        let first = entry
+            .chunks
+            .as_ref()
+            .map_or(packed, |chunks| chunks.packed.first().copied().unwrap_or(packed));
+        let mut streams = match previous.map(|previous| previous.body) {
+            Some(Body::Ours(streams)) => streams,
+            _ => Streams::new(archive, if ahead { archive.data_end } else { 0 }),
+        };
+        streams
+            .load(start, first, stream_limit(&archive.limits))
+            .map_err(|error| locate(error, &entry.path, start))?;
+        let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
+        let (path, body) = (entry.path.clone(), Body::Ours(streams));
+        Ok(Self { path, offset: start, header, body })
+    }
+
+    fn open_classic(archive: &'a Archive<R>, entry: &Entry) -> Result<Self> {
+        let size = entry.kind.size();
+        let offset = entry.location.map_or(0, |location| location.offset);
+        let (path, end) = (entry.path.clone(), archive.data_end);
+        if size > 0 && (entry.location.is_none() || offset >= end) {
+            let kind = match entry.location {
+                None => FormatError::Missing("location"),
+                Some(_) => FormatError::OutOfBounds { what: "member", offset, len: size, end },
+            };
+            return Err(Error::CorruptMember { path, offset, kind });
+        }
+        let header = MemberHeader {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            user: entry.user.clone(),
+            group: entry.group.clone(),
+            mtime: entry.mtime.unwrap_or_default(),
+            ..MemberHeader::new(path.clone(), entry.kind.clone())
+        };
+        let content = ClassicContent::new(&archive.source, offset, end, size);
+        Ok(Self { path, offset, header, body: Body::Classic(content) })
+    }
+
+    /// Returns the headers. Members of classic archives have none that belong to them alone: what
+    /// the entry says stands here.
+    pub fn header(&self) -> &MemberHeader {
+        &self.header
+    }
+
+    /// Turns to the piece that has byte `start` of the content, or to one before it; the digest is
+    /// not checked then.
+    pub(super) fn skip_to(&mut self, start: u64) {
+        let Body::Ours(streams) = &mut self.body else { return };
+        if start > 0 {
+            streams.skip_to(start, &self.header);
+        }
+    }
+}
+
+/// Returns offset and length of a member's streams after checking them.
+fn check_range<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(u64, u64), FormatError> {
+    let location = entry.location.ok_or(FormatError::Missing("location"))?;
+    let len = entry.packed.ok_or(FormatError::Missing("packed"))?;
+    let (offset, end) = (location.offset, archive.data_end);
+    if location.slice != 1 {
+        return Err(FormatError::mismatch("slice of a location", 1, location.slice));
+    }
+    offset
+        .checked_add(len)
+        .filter(|&member_end| member_end <= end)
+        .ok_or(FormatError::OutOfBounds { what: "member", offset, len, end })?;
+    Ok((offset, len))
+}
+
+/// Returns how long the stream of a small member may be: all its headers, and either a chunk or a
+/// group.
+fn stream_limit(limits: &Limits) -> u64 {
+    let map = limits.segments.saturating_mul(42);
+    let headers = limits.pax + 2 * limits.path + map + (16 << 10);
+    headers + limits.group.max(crate::format::chunk_size(0)) + limits.group
+}
+
+impl<'a, R: ReadAt> Streams<'a, R> {
+    fn new(archive: &'a Archive<R>, ahead: u64) -> Self {
+        let reader = RangeReader::new(&archive.source, 0, 0, READ).with_ahead(ahead);
+        Self {
+            reader,
+            unpacker: Unpacker::new(),
+            stream: Vec::new(),
+            loaded: None,
+            from: 0,
+            to: 0,
+            chunks: None,
+            next_chunk: 0,
+            next_offset: 0,
+            position: 0,
+            data_len: 0,
+            segment: 0,
+            segment_start: 0,
+            expected: None,
+            digest: None,
+        }
+    }
+
+    /// Decompresses the stream at `offset`, unless it is the one at hand.
+    fn load(&mut self, offset: u64, packed: u64, limit: u64) -> Result<(), DecodeError> {
+        if self.loaded == Some((offset, packed)) {
+            return Ok(());
+        }
+        self.loaded = None;
+        self.stream.clear();
+        self.unpacker.reset();
+        self.reader.seek(offset, offset + packed);
+        self.unpacker.read_to_end(&mut self.reader, limit, &mut self.stream)?;
+        let actual = self.unpacker.packed();
+        if actual != packed {
+            return Err(FormatError::mismatch("packed size of a stream", packed, actual).into());
+        }
+        self.loaded = Some((offset, packed));
+        Ok(())
+    }
+
+    /// Reads the headers in the stream at hand and prepares for the data.
+    fn begin(&mut self, entry: &Entry, limits: &Limits) -> Result<MemberHeader, FormatError> {
+        let zoffset = entry.location.map_or(0, |location| location.zoffset);
+        if zoffset > limits.group {
+            let (limit, actual) = (limits.group, zoffset);
+            return Err(FormatError::Limit { what: "offset in a group", limit, actual });
+        }
+        let start = usize::try_from(zoffset).unwrap_or(usize::MAX);
+        let mut blocks = SliceBlocks::new(&self.stream, start);
+        let Found::Member(found) = assemble::read_headers(&mut blocks, limits)? else {
+            return Err(FormatError::Missing("tar header"));
+        };
+        let header = found.header;
+        check_agreement(&header, entry)?;
+        self.data_len =
+            if matches!(header.kind, Kind::File { .. }) { header.data_len() } else { 0 };
+        if found.stored != self.data_len {
+            return Err(FormatError::mismatch("size in the header", self.data_len, found.stored));
+        }
+        self.expected = entry.digest;
+        if entry.digest.is_none() && header.kind.size() > 0 {
+            return Err(FormatError::Missing("sha256"));
+        }
+        self.digest = entry.digest.map(|_| MemberDigest::new(&header));
+        self.chunks = entry.chunks.clone();
+        (self.position, self.segment, self.segment_start, self.next_chunk) = (0, 0, 0, 0);
+        let from = blocks.position();
+        self.place_data(from, entry, limits)?;
+        Ok(header)
+    }
+
+    /// Finds out where the data is: right here, or in chunks.
+    fn place_data(
+        &mut self,
+        from: usize,
+        entry: &Entry,
+        limits: &Limits,
+    ) -> Result<(), FormatError> {
+        (self.from, self.to) = (from, from);
+        let Some(chunks) = &self.chunks else {
+            let have = (self.stream.len() - from) as u64;
+            let need = self.data_len.saturating_add(padding(self.data_len));
+            if need > have {
+                return Err(FormatError::Truncated { what: "data of the member", need, have });
+            }
+            // Not above what is in memory.
+            self.to = from + usize::try_from(self.data_len).unwrap_or(0);
+            return Ok(());
+        };
+        let (size, streams) = (chunks.size, chunks.packed.len() as u64);
+        if size > limits.chunk {
+            return Err(FormatError::Limit { what: "chunk", limit: limits.chunk, actual: size });
+        }
+        let expected = self.data_len.div_ceil(size).saturating_add(1);
+        if streams != expected {
+            return Err(FormatError::mismatch("number of chunks", expected, streams));
+        }
+        if from != self.stream.len() {
+            let after = self.stream.len() - from;
+            return Err(FormatError::mismatch("bytes after the headers", 0, after));
+        }
+        let offset = entry.location.map_or(0, |location| location.offset);
+        self.next_offset = offset + chunks.packed.first().copied().unwrap_or(0);
+        Ok(())
+    }
+
+    /// Loads the next chunk, if there is one.
+    fn next_chunk(&mut self) -> Result<bool, DecodeError> {
+        let Some(chunks) = &self.chunks else { return Ok(false) };
+        let index = usize::try_from(self.next_chunk + 1).unwrap_or(usize::MAX);
+        let Some(&packed) = chunks.packed.get(index) else { return Ok(false) };
+        let data = chunks.size.min(self.data_len - self.next_chunk * chunks.size);
+        let is_last = index + 1 == chunks.packed.len();
+        let expected = data + if is_last { padding(self.data_len) } else { 0 };
+        self.load(self.next_offset, packed, expected)?;
+        let actual = self.stream.len() as u64;
+        if actual != expected {
+            return Err(FormatError::mismatch("length of a chunk", expected, actual).into());
+        }
+        (self.from, self.to) = (0, usize::try_from(data).unwrap_or(0));
+        self.next_chunk += 1;
+        self.next_offset += packed;
+        Ok(true)
+    }
+
+    fn skip_to(&mut self, start: u64, header: &MemberHeader) {
+        self.digest = None;
+        let Some(chunks) = &self.chunks else { return };
+        let mut data = 0;
+        for segment in segments(header) {
+            let end = segment.offset + segment.len;
+            if end > start {
+                data += start.saturating_sub(segment.offset);
+                break;
+            }
+            data += segment.len;
+        }
+        let chunk = (data / chunks.size).min(self.data_len.div_ceil(chunks.size).saturating_sub(1));
+        let skipped = usize::try_from(chunk).unwrap_or(0);
+        self.next_offset += chunks.packed.iter().skip(1).take(skipped).sum::<u64>();
+        self.next_chunk = chunk;
+        self.position = chunk * chunks.size;
+    }
+
+    /// Returns where the byte at `position` of the data belongs in the file, and how many bytes
+    /// from there on are in the same segment.
+    fn target(&mut self, header: &MemberHeader) -> Option<(u64, u64)> {
+        let Some(map) = &header.sparse else {
+            return Some((self.position, self.data_len - self.position));
+        };
+        loop {
+            let segment = map.segments().get(self.segment)?;
+            let within = self.position - self.segment_start;
+            if within < segment.len {
+                return Some((segment.offset + within, segment.len - within));
+            }
+            self.segment_start += segment.len;
+            self.segment += 1;
+        }
+    }
+
+    fn next(
+        &mut self,
+        header: &MemberHeader,
+    ) -> Result<Option<(u64, std::ops::Range<usize>)>, DecodeError> {
+        if self.from == self.to && !self.next_chunk()? {
+            return self.check_digest().map(|()| None);
+        }
+        let Some((offset, len)) = self.target(header) else {
+            return Err(FormatError::Missing("sparse segment").into());
+        };
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(self.to - self.from);
+        let range = self.from..self.from + len;
+        if let Some(digest) = &mut self.digest {
+            digest.update(&self.stream[range.clone()]);
+        }
+        self.from += len;
+        self.position += len as u64;
+        Ok(Some((offset, range)))
+    }
+
+    fn check_digest(&mut self) -> Result<(), DecodeError> {
+        let (Some(expected), Some(digest)) = (self.expected, self.digest.take()) else {
+            return Ok(());
+        };
+        let actual = digest.finish();
+        let (what, expected, actual) = match (expected, actual) {
+            (Digest::Content(expected), Digest::Content(actual)) => {
+                ("the content", expected, actual)
+            }
+            (Digest::Stored(expected), Digest::Stored(actual)) => {
+                ("the stored data", expected, actual)
+            }
+            (Digest::Content(_), Digest::Stored(_)) => {
+                return Err(FormatError::Missing("stored_sha256").into());
+            }
+            (Digest::Stored(_), Digest::Content(_)) => {
+                return Err(FormatError::Missing("sha256").into());
+            }
+        };
+        if expected == actual {
+            return Ok(());
+        }
+        let (expected, actual) = (text::digest_text(&expected), text::digest_text(&actual));
+        Err(FormatError::Digest { what, expected, actual }.into())
+    }
+}
+
+/// Returns the parts of a file that are stored.
+fn segments(header: &MemberHeader) -> Vec<Segment> {
+    match &header.sparse {
+        Some(map) => map.segments().to_vec(),
+        None => vec![Segment { offset: 0, len: header.kind.size() }],
+    }
+}
+
+/// Checks that header and entry say the same; when they do not, neither wins.
+fn check_agreement(header: &MemberHeader, entry: &Entry) -> Result<(), FormatError> {
+    if header.path != entry.path {
+        return Err(FormatError::mismatch("name in the tar header", &entry.path, &header.path));
+    }
+    if header.kind != entry.kind {
+        let show = |kind: &Kind| match kind {
+            Kind::File { size } => format!("a file of {size} bytes"),
+            Kind::Symlink { target } => format!("a link to {}", crate::path::printable(target)),
+            Kind::HardLink { target } => format!("a hard link to {target}"),
+            Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+                format!("{} {major}:{minor}", kind.noun())
+            }
+            kind => kind.noun().to_owned(),
+        };
+        let (expected, actual) = (show(&entry.kind), show(&header.kind));
+        return Err(FormatError::mismatch("kind in the tar header", expected, actual));
+    }
+    match entry.mtime.map(|mtime| mtime.seconds()) {
+        Some(seconds) if seconds != header.mtime.seconds() => {
+            let actual = header.mtime.seconds();
+            Err(FormatError::mismatch("mtime in the tar header", seconds, actual))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn locate(error: DecodeError, path: &MemberPath, offset: u64) -> Error {
+    match error {
+        DecodeError::Io(source) => Error::Input { offset, source },
+        DecodeError::Format(kind) => Error::CorruptMember { path: path.clone(), offset, kind },
+    }
+}
+
+impl<R: ReadAt> Content for Member<'_, R> {
+    fn size(&self) -> u64 {
+        self.header.kind.size()
+    }
+
+    fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
+        let (path, at) = (&self.path, self.offset);
+        match &mut self.body {
+            Body::Classic(content) => {
+                let next = content.next().map_err(|error| locate(error, path, at))?;
+                Ok(next.map(|(offset, bytes)| Piece { offset, bytes }))
+            }
+            Body::Ours(streams) => {
+                let next = streams.next(&self.header).map_err(|error| locate(error, path, at))?;
+                Ok(next.map(|(offset, range)| Piece { offset, bytes: &streams.stream[range] }))
+            }
+        }
+    }
+}

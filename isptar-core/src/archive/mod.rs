@@ -1,0 +1,252 @@
+//! Opening an archive by its listing: entries, finding, contents.
+
+mod classic;
+mod entries;
+mod member;
+mod open;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use crate::content::Content;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{Dialect, Entry, Kind};
+use crate::format::info::ArchiveInfo;
+use crate::format::tables::Tables;
+use crate::io::ReadAt;
+use crate::limits::Limits;
+use crate::path::MemberPath;
+
+pub use entries::Entries;
+pub use member::Member;
+use open::Tailed;
+
+/// An archive with a listing: ours, or a classic one.
+///
+/// It is read through a shared [`ReadAt`], so any number of threads may use one `Archive`.
+#[derive(Debug)]
+pub struct Archive<R> {
+    source: Tailed<R>,
+    limits: Limits,
+    info: ArchiveInfo,
+    tables: Tables,
+    dialect: Dialect,
+    /// Where the listing begins.
+    listing: u64,
+    /// Where the streams of members end: the header of `.backup.info`, or the listing of a classic
+    /// archive, whose headers stand in the streams before.
+    data_end: u64,
+    /// The text of the block that was searched last, with its number.
+    block: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
+}
+
+impl<R: ReadAt> Archive<R> {
+    /// Opens an archive: one read of 64 KiB at its end, and another only when archive info and
+    /// tables are larger than that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotIsptar`] when there is no size trailer, [`Error::Unsupported`] when the archive
+    /// is newer, [`Error::Corrupt`] otherwise.
+    pub fn open(reader: R) -> Result<Self> {
+        Self::open_with(reader, Limits::default())
+    }
+
+    /// Opens an archive with other limits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with(reader: R, limits: Limits) -> Result<Self> {
+        open::open(reader, limits)
+    }
+
+    /// Returns the archive info.
+    pub fn info(&self) -> &ArchiveInfo {
+        &self.info
+    }
+
+    /// Returns the tables; those of an archive without any have one block, whose first name is
+    /// empty.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Returns the length of the archive in bytes.
+    pub fn size(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// Returns whether the original program made the archive.
+    pub fn is_classic(&self) -> bool {
+        self.dialect == Dialect::Classic
+    }
+
+    /// Returns the limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Iterates over all entries, in archive order.
+    pub fn entries(&self) -> Entries<'_, R> {
+        Entries::new(self, 0, self.tables.blocks.len(), None)
+    }
+
+    /// Iterates over the entry `path` and all entries below it. In a sorted archive only the
+    /// listing blocks that they are in are read.
+    pub fn entries_within(&self, path: &MemberPath) -> Entries<'_, R> {
+        let (start, end) = if self.info.sorted {
+            (self.block_of(path), self.block_after(path))
+        } else {
+            (0, self.tables.blocks.len())
+        };
+        Entries::new(self, start, end, Some(path.clone()))
+    }
+
+    /// Returns the number of the block that the entry `path` would be in.
+    fn block_of(&self, path: &MemberPath) -> usize {
+        self.tables.blocks.partition_point(|block| block.first <= *path).saturating_sub(1)
+    }
+
+    /// Returns the number of the first block that begins after the subtree of `path`.
+    fn block_after(&self, path: &MemberPath) -> usize {
+        let blocks = &self.tables.blocks;
+        blocks.partition_point(|block| block.first <= *path || block.first.is_within(path)).max(1)
+    }
+
+    /// Returns the text of the listing, as it stands in the archive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] or [`Error::Input`].
+    pub fn listing_text(&self) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        for number in 0..self.tables.blocks.len() {
+            text.extend_from_slice(&self.block_text(number)?);
+        }
+        Ok(text)
+    }
+
+    /// Returns the entry named `path`, if the listing has one; the last one of several.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] or [`Error::Input`].
+    pub fn find(&self, path: &MemberPath) -> Result<Option<Entry>> {
+        if !self.info.sorted {
+            let mut found = None;
+            for entry in self.entries() {
+                let entry = entry?;
+                if entry.path == *path {
+                    found = Some(entry);
+                }
+            }
+            return Ok(found);
+        }
+        let block = self.block_of(path);
+        for entry in Entries::new(self, block, block + 1, Some(path.clone())).keeping_block()? {
+            let entry = entry?;
+            if entry.path == *path {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the entry whose member has the content of `entry`: that of the first name of a hard
+    /// link, `entry` itself of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAFile`] when it has no content, [`Error::CorruptMember`] when the first name of
+    /// a hard link is not a file.
+    pub fn content_entry(&self, entry: &Entry) -> Result<Entry> {
+        let target = match &entry.kind {
+            Kind::File { .. } => return Ok(entry.clone()),
+            Kind::HardLink { target } => target,
+            kind => {
+                return Err(Error::NotAFile { path: entry.path.clone(), kind: kind.noun() });
+            }
+        };
+        let found = self.find(target)?;
+        found.filter(|found| matches!(found.kind, Kind::File { .. })).ok_or_else(|| {
+            let kind = FormatError::mismatch("target of a hard link", "a file", target);
+            let offset = entry.location.map_or(0, |location| location.offset);
+            Error::CorruptMember { path: entry.path.clone(), offset, kind }
+        })
+    }
+
+    /// Opens the member of an entry: reads its headers and checks that they agree with the entry.
+    /// The content of a file follows; other kinds have none, hard links neither.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::InBase`] or [`Error::Input`].
+    pub fn member(&self, entry: &Entry) -> Result<Member<'_, R>> {
+        Member::open(self, entry, None, false)
+    }
+
+    /// Like [`Self::member`] in a run over many members in archive order: takes over what
+    /// `previous` has read ahead, and reads ahead itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::member`].
+    pub fn next_member<'a>(
+        &'a self,
+        previous: Option<Member<'a, R>>,
+        entry: &Entry,
+    ) -> Result<Member<'a, R>> {
+        Member::open(self, entry, previous, true)
+    }
+
+    /// Writes bytes `start..end` of a file's content to `out`; an `end` beyond the content is
+    /// taken for its end. Only the chunks that these bytes are in are read, and of each the CRC is
+    /// checked; the digest is, when all bytes are asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::member`]; [`Error::NotAFile`]; [`Error::Deliver`] when `out` fails.
+    pub fn copy_range(
+        &self,
+        entry: &Entry,
+        start: u64,
+        end: u64,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let entry = self.content_entry(entry)?;
+        let end = end.min(entry.kind.size());
+        if start >= end && entry.kind.size() > 0 {
+            return Ok(());
+        }
+        let mut member = self.member(&entry)?;
+        member.skip_to(start);
+        let deliver = |source| Error::Deliver { path: entry.path.clone(), source };
+        let mut position = start;
+        loop {
+            let complete = position >= end && end < entry.kind.size();
+            let piece = if complete { None } else { member.next_piece()? };
+            let hole_end = piece.as_ref().map_or(end, |piece| piece.offset.min(end));
+            write_zeros(hole_end.saturating_sub(position), out).map_err(deliver)?;
+            position = position.max(hole_end);
+            let Some(piece) = piece else { return Ok(()) };
+            let before = usize::try_from(position.saturating_sub(piece.offset)).unwrap_or(0);
+            let bytes = piece.bytes.get(before..).unwrap_or_default();
+            let len = usize::try_from(end - position).unwrap_or(usize::MAX).min(bytes.len());
+            out.write_all(&bytes[..len]).map_err(deliver)?;
+            position += len as u64;
+        }
+    }
+}
+
+/// Writes `count` zero bytes.
+fn write_zeros(count: u64, out: &mut dyn Write) -> std::io::Result<()> {
+    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut left = count;
+    while left > 0 {
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        out.write_all(&ZEROS[..len])?;
+        left -= len as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! From the last bytes of an archive to its info and tables.
+
+use std::io;
+use std::sync::Mutex;
+
+use super::{Archive, classic};
+use crate::codec::{DecodeError, Unpacker};
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::Dialect;
+use crate::format::info::ArchiveInfo;
+use crate::format::tables::{ListingBlock, Tables};
+use crate::format::trailer::{self, SizeTrailer};
+use crate::io::{RangeReader, ReadAt};
+use crate::limits::Limits;
+use crate::path::MemberPath;
+
+/// Bytes at the end that are read first: they bring trailer, info, tables of about 5,000 blocks,
+/// and the whole listing of a small archive.
+const TAIL: u64 = 64 << 10;
+
+/// Packed bytes of the header of `.backup.info`: one stored block.
+const HEADER_STREAM: u64 = 535;
+
+/// A source whose last bytes are kept in memory.
+#[derive(Debug)]
+pub(super) struct Tailed<R> {
+    source: R,
+    tail: Vec<u8>,
+    tail_start: u64,
+}
+
+impl<R: ReadAt> Tailed<R> {
+    fn new(source: R) -> Result<Self> {
+        let input = |offset| move |source| Error::Input { offset, source };
+        let size = source.size().map_err(input(0))?;
+        let tail_start = size.saturating_sub(TAIL);
+        let mut tail = vec![0; usize::try_from(size - tail_start).unwrap_or(0)];
+        source.read_exact_at(&mut tail, tail_start).map_err(input(tail_start))?;
+        Ok(Self { source, tail, tail_start })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.tail_start + self.tail.len() as u64
+    }
+
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+}
+
+impl<R: ReadAt> ReadAt for Tailed<R> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match offset.checked_sub(self.tail_start) {
+            Some(offset) => self.tail.as_slice().read_at(buf, offset),
+            None => {
+                let before = usize::try_from(self.tail_start - offset).unwrap_or(usize::MAX);
+                let len = buf.len().min(before);
+                self.source.read_at(&mut buf[..len], offset)
+            }
+        }
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len())
+    }
+}
+
+pub(super) fn open<R: ReadAt>(reader: R, limits: Limits) -> Result<Archive<R>> {
+    let source = Tailed::new(reader)?;
+    let Some(last) = source.tail().last_chunk::<{ trailer::LEN }>() else {
+        return classic::open(source, limits);
+    };
+    match SizeTrailer::parse(last) {
+        Ok(trailer) => open_ours(source, limits, trailer),
+        Err(FormatError::Missing(_)) => classic::open(source, limits),
+        Err(kind) => Err(kind.at(source.len() - trailer::LEN as u64)),
+    }
+}
+
+fn open_ours<R: ReadAt>(
+    source: Tailed<R>,
+    limits: Limits,
+    trailer: SizeTrailer,
+) -> Result<Archive<R>> {
+    let info_end = source.len() - trailer::LEN as u64;
+    let info = read_info(&source, info_end, trailer.info_size, &limits)?;
+    let corrupt = |kind: FormatError| kind.at(info_end);
+    // An archive whose listing is in order, but which is not as long as it says, lacks a slice, or
+    // is an inner archive at the end of a cut outer one.
+    let end = info
+        .data_size
+        .checked_add(HEADER_STREAM)
+        .and_then(|end| end.checked_add(info.listing_size))
+        .and_then(|end| end.checked_add(trailer.info_size));
+    if end != Some(info_end) {
+        let claimed = end.and_then(|end| end.checked_add(trailer::LEN as u64));
+        let claimed = claimed.map_or_else(|| "above 2^64".into(), |end| end.to_string());
+        return Err(corrupt(FormatError::mismatch("length of the archive", claimed, source.len())));
+    }
+    let listing = info.data_size + HEADER_STREAM;
+    let tables = read_tables(&source, &info, info_end - trailer.info_size, &limits)?;
+    let data_end = info.data_size;
+    let dialect = Dialect::Isptar;
+    let block = Mutex::new(None);
+    Ok(Archive { source, limits, info, tables, dialect, listing, data_end, block })
+}
+
+/// Reads the archive info that ends at `end`.
+pub(super) fn read_info<R: ReadAt>(
+    source: &Tailed<R>,
+    end: u64,
+    packed: u64,
+    limits: &Limits,
+) -> Result<ArchiveInfo> {
+    let out_of_bounds =
+        FormatError::OutOfBounds { what: "archive info", offset: end, len: packed, end };
+    let start = end.checked_sub(packed).ok_or_else(|| out_of_bounds.at(end))?;
+    let text = unpack_at(source, start, packed, limits.info)?;
+    ArchiveInfo::parse(&text).map_err(|kind| kind.at(start))
+}
+
+/// Reads the tables that end at `end`, or makes those of an archive without any.
+fn read_tables<R: ReadAt>(
+    source: &Tailed<R>,
+    info: &ArchiveInfo,
+    end: u64,
+    limits: &Limits,
+) -> Result<Tables> {
+    if info.tables_size == 0 {
+        return Ok(one_block(info));
+    }
+    let start = end - info.tables_size;
+    let ratio = info.tables_size.saturating_mul(1100);
+    let text = unpack_at(source, start, info.tables_size, limits.tables.min(ratio))?;
+    let mut tables = Tables::parse(&text).map_err(|kind| kind.at(start))?;
+    if tables.blocks.is_empty() {
+        let packed = info.listing_size - info.tables_size;
+        let real = info.listing_real_size.saturating_sub(text.len() as u64);
+        tables.blocks = vec![ListingBlock { packed, real, ..one_block(info).blocks.remove(0) }];
+    }
+    check_tables(&tables, info, text.len() as u64).map_err(|kind| kind.at(start))?;
+    Ok(tables)
+}
+
+/// Returns the tables of a listing of one stream.
+pub(super) fn one_block(info: &ArchiveInfo) -> Tables {
+    let block = ListingBlock {
+        packed: info.listing_size,
+        real: info.listing_real_size,
+        entries: info.entries,
+        first: MemberPath::default(),
+    };
+    Tables { blocks: vec![block], ..Tables::default() }
+}
+
+/// Checks that the blocks add up to what the archive info says, and are in order.
+fn check_tables(tables: &Tables, info: &ArchiveInfo, text_len: u64) -> Result<(), FormatError> {
+    let sum = |start: u64, part: fn(&ListingBlock) -> u64| {
+        tables.blocks.iter().map(part).try_fold(start, u64::checked_add)
+    };
+    for (what, expected, actual) in [
+        ("packed size of the listing", info.listing_size, sum(info.tables_size, |b| b.packed)),
+        ("size of the listing", info.listing_real_size, sum(text_len, |b| b.real)),
+        ("number of entries", info.entries, sum(0, |b| b.entries)),
+    ] {
+        if actual != Some(expected) {
+            let actual = actual.map_or_else(|| "above 2^64".into(), |actual| actual.to_string());
+            return Err(FormatError::mismatch(what, expected, actual));
+        }
+    }
+    let unordered = tables.blocks.windows(2).find(|pair| match pair {
+        [a, b] => info.sorted && a.first >= b.first,
+        _ => false,
+    });
+    match unordered {
+        Some([a, b]) => Err(FormatError::mismatch(
+            "first name of a listing block",
+            format!("a name after {}", a.first),
+            &b.first,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Unpacks the stream at `offset`, which must be exactly `packed` bytes long.
+pub(super) fn unpack_at<R: ReadAt>(
+    source: &Tailed<R>,
+    offset: u64,
+    packed: u64,
+    limit: u64,
+) -> Result<Vec<u8>> {
+    let capacity = usize::try_from(packed.min(1 << 18)).unwrap_or(1 << 18);
+    let mut reader = RangeReader::new(source, offset, offset.saturating_add(packed), capacity);
+    let mut out = Vec::new();
+    let mut unpacker = Unpacker::new();
+    unpacker.read_to_end(&mut reader, limit, &mut out).map_err(|error| place(error, offset))?;
+    if unpacker.packed() != packed {
+        let kind = FormatError::mismatch("packed size of a stream", packed, unpacker.packed());
+        return Err(kind.at(offset));
+    }
+    Ok(out)
+}
+
+/// Places a failure to decode a stream.
+pub(super) fn place(error: DecodeError, offset: u64) -> Error {
+    match error {
+        DecodeError::Io(source) => Error::Input { offset, source },
+        DecodeError::Format(kind) => kind.at(offset),
+    }
+}

@@ -1,0 +1,328 @@
+//! The create job: from a tree of files to an archive.
+//!
+//! The walk finds things in listing order; each becomes an [`Item`] (names, hard links: in order),
+//! is packed (opened, read, digested, compressed: in any order), and stored (in order again).
+
+mod file;
+pub(crate) mod holes;
+mod item;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use rustix::fs::FileType;
+
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Kind};
+use crate::io::Sink;
+use crate::limits::Limits;
+use crate::observe::{Event, Observer, Warning};
+use crate::pack::{MemberPacker, entry_of};
+use crate::path::MemberPath;
+use crate::select::Patterns;
+use crate::source::{Found, SourceOptions, Walk};
+use crate::writer::{ArchiveWriter, WriterOptions};
+
+use file::BigFile;
+use item::{Item, Items, Packed};
+
+/// What goes into an archive, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CreateOptions {
+    /// Compression level: 0 stores, 12 is the smallest. Default 6.
+    pub level: u8,
+    /// Directory in which relative paths are looked up. Default `.`.
+    pub directory: PathBuf,
+    /// What is left out.
+    pub exclude: Patterns,
+    /// Leave out the contents of directories that have a valid CACHEDIR.TAG, but that file.
+    pub exclude_caches: bool,
+    /// Leave out the contents of directories that have a file of one of these names, but that file.
+    pub exclude_if_present: Vec<Vec<u8>>,
+    /// Stay on the file systems of the paths given.
+    pub one_file_system: bool,
+    /// Store extended attributes, ACLs and labels. Default true.
+    pub xattrs: bool,
+    /// Leave out everything that differs between two copies of the same tree.
+    pub reproducible: bool,
+    /// When the archive is begun, in seconds since 1970.
+    pub created: Option<u64>,
+    /// What makes the archive, for its info.
+    pub tool: Option<String>,
+    /// Directory for the spooled listing, once it is larger than a megabyte; the system's
+    /// temporary directory when absent.
+    pub spool: Option<PathBuf>,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        Self {
+            level: 6,
+            directory: PathBuf::from("."),
+            exclude: Patterns::default(),
+            exclude_caches: false,
+            exclude_if_present: Vec::new(),
+            one_file_system: false,
+            xattrs: true,
+            reproducible: false,
+            created: None,
+            tool: None,
+            spool: None,
+        }
+    }
+}
+
+/// What a create job did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CreateReport {
+    /// Members stored.
+    pub members: u64,
+    /// Of these, regular files.
+    pub files: u64,
+    /// Bytes of content stored.
+    pub bytes: u64,
+    /// Length of the archive; 0 for a dry run.
+    pub archive_size: u64,
+    /// The archive's identity; absent for a dry run.
+    pub identity: Option<[u8; 32]>,
+    /// Files that changed while they were read.
+    pub changed: u64,
+    /// Files and directories that could not be read.
+    pub unreadable: u64,
+    /// Files that vanished before they were read.
+    pub vanished: u64,
+    /// Left out by intent.
+    pub left_out: u64,
+    /// Other warnings.
+    pub warnings: u64,
+}
+
+impl CreateOptions {
+    fn source(&self, own_files: Vec<(u64, u64)>) -> SourceOptions {
+        SourceOptions {
+            exclude: self.exclude.clone(),
+            exclude_caches: self.exclude_caches,
+            exclude_if_present: self.exclude_if_present.clone(),
+            one_file_system: self.one_file_system,
+            xattrs: self.xattrs,
+            names: !self.reproducible,
+            own_files,
+        }
+    }
+
+    /// Returns how the writer is to write.
+    pub(crate) fn writer(&self) -> WriterOptions {
+        WriterOptions {
+            level: self.level,
+            created: self.created.filter(|_| !self.reproducible),
+            tool: self.tool.clone().filter(|_| !self.reproducible),
+            spool: self.spool.clone(),
+            ..WriterOptions::default()
+        }
+    }
+}
+
+/// Archives `paths` into `sink` and publishes it.
+///
+/// What cannot be read is told to the observer and counted, and the rest is stored.
+///
+/// # Errors
+///
+/// [`Error::BadSource`], [`Error::Output`] or [`Error::Cancelled`]; nothing is published then.
+pub fn create(
+    sink: &mut dyn Sink,
+    paths: &[PathBuf],
+    options: &CreateOptions,
+    observer: &mut dyn Observer,
+) -> Result<CreateReport> {
+    let mut walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
+    let mut items = Items::new(options);
+    let mut packer = MemberPacker::new(options.level, Limits::default());
+    let mut job = Job::new(ArchiveWriter::new(sink, &options.writer())?, options.reproducible);
+    let mut stream = Vec::new();
+    while let Some(found) = walk.next(observer)? {
+        if observer.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let Some(item) = items.next(found, &mut job.report, observer) else { continue };
+        stream.clear();
+        let packed = item.pack(&mut packer, &mut stream);
+        job.store(item, packed, &stream, observer)?;
+    }
+    job.finish(&walk)
+}
+
+/// Walks as [`create`] would and tells the observer what would be stored and what left out.
+///
+/// # Errors
+///
+/// [`Error::BadSource`] or [`Error::Cancelled`].
+pub fn plan(
+    paths: &[PathBuf],
+    options: &CreateOptions,
+    observer: &mut dyn Observer,
+) -> Result<CreateReport> {
+    let mut walk = Walk::new(&options.directory, paths, options.source(Vec::new()))?;
+    let mut items = Items::new(options);
+    let mut report = CreateReport::default();
+    while let Some(found) = walk.next(observer)? {
+        if observer.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let Some(item) = items.next(found, &mut report, observer) else { continue };
+        let entry = entry_of(&item.header, item.details);
+        report.count(&entry);
+        observer.event(Event::Done { entry: &entry });
+    }
+    report.add_walk(&walk);
+    Ok(report)
+}
+
+impl CreateReport {
+    pub(crate) fn count(&mut self, entry: &Entry) {
+        self.members += 1;
+        self.files += u64::from(matches!(entry.kind, Kind::File { .. }));
+        self.bytes += entry.kind.size();
+    }
+
+    fn add_walk(&mut self, walk: &Walk) {
+        self.left_out += walk.left_out();
+        self.vanished += walk.vanished();
+        self.unreadable += walk.failed();
+    }
+
+    /// Returns whether something that should be in the archive is not.
+    pub fn is_incomplete(&self) -> bool {
+        self.unreadable > 0
+    }
+}
+
+/// The part of the job that works in order: storing what was packed, and telling of it.
+struct Job<S> {
+    writer: ArchiveWriter<S>,
+    report: CreateReport,
+    /// Names that were recorded without their content, of files that have other names.
+    lost: HashSet<MemberPath>,
+    reproducible: bool,
+}
+
+impl<S: Sink> Job<S> {
+    fn new(writer: ArchiveWriter<S>, reproducible: bool) -> Self {
+        Self { writer, report: CreateReport::default(), lost: HashSet::new(), reproducible }
+    }
+
+    fn store(
+        &mut self,
+        mut item: Item,
+        packed: Packed,
+        stream: &[u8],
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let path = item.header.path.clone();
+        if let Some(source) = item.found.lost.take() {
+            let failed_path = PathBuf::from(path.to_string());
+            let error = Error::Io { op: "read the directory", path: failed_path, source };
+            self.fail(&path, &error, observer);
+        }
+        if let Kind::HardLink { target } = &item.header.kind
+            && self.lost.contains(target)
+        {
+            // The first name of the file could not be read, so there is nothing to link to.
+            let entry = item.lost_entry("unreadable");
+            return self.writer.push_lost(&entry);
+        }
+        match packed {
+            Packed::Whole { entry, warnings } => {
+                for warning in &warnings {
+                    self.warn(&path, warning, observer);
+                }
+                let entry = self.writer.push(entry, stream)?;
+                observer.event(Event::Progress { bytes: entry.kind.size() });
+                self.done(&entry, observer);
+                Ok(())
+            }
+            Packed::Big(big) => self.store_big(big, observer),
+            Packed::Vanished => {
+                self.report.vanished += 1;
+                observer.event(Event::Warning { path: &path, warning: &Warning::Vanished });
+                self.lose(&item, "vanished")
+            }
+            Packed::Failed(error) => {
+                self.fail(&path, &error, observer);
+                self.lose(&item, "unreadable")
+            }
+        }
+    }
+
+    /// Stores a file of several chunks.
+    fn store_big(&mut self, mut big: Box<BigFile>, observer: &mut dyn Observer) -> Result<()> {
+        let path = big.header.path.clone();
+        for warning in &big.warnings {
+            self.warn(&path, warning, observer);
+        }
+        let mut member = self.writer.begin(&big.header)?;
+        while let Some(chunk) = big.next_chunk() {
+            if observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            self.writer.append_chunk(&mut member, chunk)?;
+            observer.event(Event::Progress { bytes: chunk.len() as u64 });
+        }
+        let details = big.finish(self.reproducible);
+        if let Some(error) = &big.error {
+            self.fail(&path, error, observer);
+        } else if details.dirty {
+            self.warn(&path, &Warning::Changed, observer);
+        }
+        let entry = self.writer.end(member, details)?;
+        self.done(&entry, observer);
+        Ok(())
+    }
+
+    /// Records a thing whose content is not in the archive.
+    fn lose(&mut self, item: &Item, reason: &str) -> Result<()> {
+        if !matches!(item.header.kind, Kind::File { .. }) {
+            return Ok(());
+        }
+        if item.found.stat.st_nlink > 1 {
+            self.lost.insert(item.header.path.clone());
+        }
+        self.writer.push_lost(&item.lost_entry(reason))
+    }
+
+    fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {
+        self.report.count(entry);
+        observer.event(Event::Done { entry });
+    }
+
+    fn fail(&mut self, path: &MemberPath, error: &Error, observer: &mut dyn Observer) {
+        self.report.unreadable += 1;
+        observer.event(Event::Failed { path, error });
+    }
+
+    fn warn(&mut self, path: &MemberPath, warning: &Warning, observer: &mut dyn Observer) {
+        match warning {
+            Warning::Changed => self.report.changed += 1,
+            _ => self.report.warnings += 1,
+        }
+        observer.event(Event::Warning { path, warning });
+    }
+
+    fn finish(mut self, walk: &Walk) -> Result<CreateReport> {
+        self.report.add_walk(walk);
+        if self.report.is_incomplete() {
+            self.writer.set_incomplete();
+        }
+        let (_, written) = self.writer.finish()?;
+        self.report.archive_size = written.archive_size;
+        self.report.identity = Some(written.identity);
+        Ok(self.report)
+    }
+}
+
+/// Returns whether a found thing is a regular file.
+fn is_file(found: &Found) -> bool {
+    found.file_type() == FileType::RegularFile
+}

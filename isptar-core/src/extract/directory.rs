@@ -1,0 +1,239 @@
+//! The directories of the target, walked by handles: no path string, no symbolic link followed.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::path::{MemberPath, SafePath, printable};
+
+/// Handles that are kept open, the target's own apart: `ulimit -n 32` must do.
+const OPEN_AT_MOST: usize = 16;
+
+/// How directories are opened: a symbolic link gives ENOTDIR.
+const OPEN: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The attributes that hold ACLs.
+pub(super) const ACL_ACCESS: &str = "system.posix_acl_access";
+pub(super) const ACL_DEFAULT: &str = "system.posix_acl_default";
+
+/// Whether directories that are missing on the way are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// With plain modes: 0755 less the umask.
+    Make,
+    /// That is an error.
+    Fail,
+}
+
+/// The target directory, and the chain of directories below it where the last member was.
+///
+/// Only the deepest handles of the chain are kept; the others are opened again from the deepest
+/// one that is left, so memory and handles do not grow with the depth.
+#[derive(Debug)]
+pub(super) struct Directories {
+    root: Level,
+    path: PathBuf,
+    chain: Vec<Level>,
+    open: usize,
+}
+
+#[derive(Debug)]
+struct Level {
+    name: Vec<u8>,
+    handle: Option<OwnedFd>,
+    default_acl: Option<bool>,
+}
+
+impl Directories {
+    /// Makes the target directory if it is missing, and opens it.
+    pub(super) fn open(target: &Path) -> Result<Self> {
+        fs::create_dir_all(target).map_err(Error::io("create", target))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(target, flags, Mode::empty());
+        let root = root.map_err(Error::io("open", target))?;
+        let root = Level { name: Vec::new(), handle: Some(root), default_acl: None };
+        Ok(Self { root, path: target.to_path_buf(), chain: Vec::new(), open: 0 })
+    }
+
+    /// Returns where a member is restored, for messages alone.
+    pub(super) fn shown(&self, path: &SafePath) -> PathBuf {
+        self.shown_at(path.as_bytes())
+    }
+
+    fn shown_at(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() { self.path.clone() } else { self.path.join(OsStr::from_bytes(path)) }
+    }
+
+    /// Goes to the directory that `path` is in, and returns the name it has there; `None` for the
+    /// target itself.
+    pub(super) fn enter_parent<'p>(
+        &mut self,
+        path: &'p SafePath,
+        missing: Missing,
+        member: &MemberPath,
+    ) -> Result<Option<&'p [u8]>> {
+        let count = path.components().count();
+        self.walk(path, count.saturating_sub(1), missing, member)?;
+        Ok(path.components().next_back())
+    }
+
+    /// Goes to the directory `path`.
+    pub(super) fn enter(&mut self, path: &SafePath, member: &MemberPath) -> Result<()> {
+        self.walk(path, usize::MAX, Missing::Fail, member)
+    }
+
+    /// Returns the handle of the directory that was gone to.
+    pub(super) fn current(&self) -> BorrowedFd<'_> {
+        // `walk` leaves the last level open; the root always is.
+        let handle = self.chain.last().and_then(|level| level.handle.as_ref());
+        handle
+            .or(self.root.handle.as_ref())
+            .expect("the target's own handle is never closed")
+            .as_fd()
+    }
+
+    /// Returns whether things made in the current directory get an ACL from it.
+    pub(super) fn has_default_acl(&mut self) -> bool {
+        let known = self.chain.last().unwrap_or(&self.root).default_acl;
+        known.unwrap_or_else(|| {
+            let has = rustix::fs::fgetxattr_query(self.current(), ACL_DEFAULT).is_ok();
+            self.chain.last_mut().unwrap_or(&mut self.root).default_acl = Some(has);
+            has
+        })
+    }
+
+    /// Forgets what is known of the current directory's default ACL, which was set.
+    pub(super) fn forget_acl(&mut self) {
+        self.chain.last_mut().unwrap_or(&mut self.root).default_acl = None;
+    }
+
+    /// Returns how many handles are open besides the target's own.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        let open = self.chain.iter().filter(|level| level.handle.is_some()).count();
+        assert_eq!(open, self.open);
+        open
+    }
+
+    /// Goes to the directory of the first `count` components.
+    fn walk(
+        &mut self,
+        path: &SafePath,
+        count: usize,
+        missing: Missing,
+        member: &MemberPath,
+    ) -> Result<()> {
+        let parts = || path.components().take(count);
+        let common =
+            self.chain.iter().zip(parts()).take_while(|(level, part)| level.name == *part).count();
+        self.truncate(common);
+        let opened = self.chain.iter().rposition(|level| level.handle.is_some());
+        let start = opened.map_or(0, |position| position + 1);
+        for (depth, part) in parts().enumerate().skip(start) {
+            // Levels whose handles were given up are opened anew, and must still be directories.
+            let parent = match depth.checked_sub(1) {
+                Some(above) => self.chain.get(above).and_then(|level| level.handle.as_ref()),
+                None => self.root.handle.as_ref(),
+            };
+            let parent = parent.or(self.root.handle.as_ref());
+            let parent = parent.expect("the target's own handle is never closed").as_fd();
+            let handle = match open_or_make(parent, part, missing) {
+                Ok(handle) => handle,
+                Err(error) => {
+                    let error = self.refusal(error, parts().take(depth + 1), depth, member);
+                    self.truncate(depth);
+                    return Err(error);
+                }
+            };
+            self.put(depth, part, handle);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, depth: usize, part: &[u8], handle: OwnedFd) {
+        match self.chain.get_mut(depth) {
+            Some(level) => level.handle = Some(handle),
+            None => {
+                let level = Level { name: part.to_vec(), handle: Some(handle), default_acl: None };
+                self.chain.push(level);
+            }
+        }
+        self.open += 1;
+        if self.open > OPEN_AT_MOST
+            && let Some(level) = self.chain.iter_mut().find(|level| level.handle.is_some())
+        {
+            level.handle = None;
+            self.open -= 1;
+        }
+    }
+
+    fn truncate(&mut self, depth: usize) {
+        for level in self.chain.drain(depth.min(self.chain.len())..) {
+            self.open -= usize::from(level.handle.is_some());
+        }
+    }
+
+    /// Tells what stands in the way, when it is that.
+    fn refusal<'p>(
+        &self,
+        error: Errno,
+        parts: impl Iterator<Item = &'p [u8]>,
+        depth: usize,
+        member: &MemberPath,
+    ) -> Error {
+        let parts: Vec<&[u8]> = parts.collect();
+        let shown = parts.join(&b'/');
+        match error {
+            Errno::NOTDIR | Errno::LOOP => {
+                let kind = self.kind_at(depth, parts.last().copied().unwrap_or_default());
+                in_the_way(member, kind, &shown)
+            }
+            error => Error::io("open the directory", self.shown_at(&shown))(error),
+        }
+    }
+
+    /// Returns what stands at `name` below the level `depth`, as far as it can be told.
+    fn kind_at(&self, depth: usize, name: &[u8]) -> FileType {
+        let parent = match depth.checked_sub(1) {
+            Some(above) => self.chain.get(above).and_then(|level| level.handle.as_ref()),
+            None => self.root.handle.as_ref(),
+        };
+        let stat = parent
+            .and_then(|parent| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+    }
+}
+
+/// Says that something stands in the way of a member.
+pub(super) fn in_the_way(member: &MemberPath, kind: FileType, at: &[u8]) -> Error {
+    let kind = match kind {
+        FileType::Symlink => "a symbolic link",
+        FileType::Directory => "a directory",
+        FileType::RegularFile => "a file",
+        _ => "something that is not a directory",
+    };
+    let at = if at.is_empty() { "the target itself".into() } else { printable(at) };
+    Error::InTheWay { path: member.clone(), reason: format!("{kind} is in the way at {at}") }
+}
+
+fn open_or_make(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    missing: Missing,
+) -> rustix::io::Result<OwnedFd> {
+    match rustix::fs::openat(parent, name, OPEN, Mode::empty()) {
+        Err(Errno::NOENT) if missing == Missing::Make => {}
+        other => return other,
+    }
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(parent, name, OPEN, Mode::empty()),
+        Err(error) => Err(error),
+    }
+}

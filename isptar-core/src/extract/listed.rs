@@ -1,0 +1,316 @@
+//! Restoring by the listing: three passes over it, none of which keeps it in memory.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::plan::{Plan, entries};
+use super::target::{Outcome, Source, Target, Written};
+use super::tell::Tell;
+use super::unfinished::{Nested, deepest_first};
+use super::{ExtractOptions, ExtractReport, is_fatal, tell_missing};
+use crate::archive::{Archive, Member};
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Kind};
+use crate::format::member::Xattrs;
+use crate::io::ReadAt;
+use crate::observe::{LeftOut, Observer, Warning};
+use crate::path::{MemberPath, SafePath};
+use crate::select::Selection;
+
+impl<R: ReadAt> Source for Member<'_, R> {
+    fn xattrs(&self) -> &Xattrs {
+        &self.header().xattrs
+    }
+}
+
+/// See [`super::extract`].
+pub(super) fn extract<R: ReadAt>(
+    archive: &Archive<R>,
+    selection: &Selection,
+    target: &Path,
+    options: &ExtractOptions,
+    observer: &mut dyn Observer,
+) -> Result<ExtractReport> {
+    let mut tell = Tell::new(observer);
+    let mut plan = Plan::new(archive, selection, options)?;
+    tell.planned(plan.members, plan.bytes);
+    tell_missing(selection, &plan.met, &mut tell);
+    let failed = HashSet::new();
+    if options.dry_run {
+        let mut job = Job { archive, selection, options, plan, tell, failed };
+        job.pretend()?;
+        return Ok(job.tell.report);
+    }
+    let written = Written::only(std::mem::take(&mut plan.targets));
+    let mut target = Target::open(target, options, written)?;
+    let mut job = Job { archive, selection, options, plan, tell, failed };
+    job.contents(&mut target)?;
+    job.links_and_directories(&mut target)?;
+    Ok(job.tell.report)
+}
+
+struct Job<'a, R> {
+    archive: &'a Archive<R>,
+    selection: &'a Selection,
+    options: &'a ExtractOptions,
+    plan: Plan,
+    tell: Tell<'a>,
+    /// Positions of the entries that later passes skip.
+    failed: HashSet<u64>,
+}
+
+/// Where an entry goes, if anywhere.
+enum Destination {
+    At(SafePath),
+    Nowhere(LeftOut),
+    /// A later entry has the same name, or nothing is known to restore.
+    Silent,
+}
+
+impl<'a, R: ReadAt> Job<'a, R> {
+    fn entries(&self) -> impl Iterator<Item = (u64, Result<Entry>)> + use<'a, R> {
+        (0..).zip(entries(self.archive, self.selection))
+    }
+
+    fn destination(&self, index: u64, entry: &Entry) -> Result<Destination> {
+        let whole = SafePath::new(&entry.path, self.archive.limits())?;
+        let Some(path) = whole.strip_components(self.options.strip_components) else {
+            return Ok(Destination::Nowhere(LeftOut::Stripped));
+        };
+        if self.plan.is_superseded(index, &path) {
+            return Ok(Destination::Silent);
+        }
+        match lost(entry) {
+            Some("vanished") => Ok(Destination::Silent),
+            Some(reason) => {
+                Err(Error::Lost { path: entry.path.clone(), reason: reason.to_owned() })
+            }
+            None => Ok(Destination::At(path)),
+        }
+    }
+
+    /// Returns where an entry goes, and tells when it goes nowhere.
+    fn told_destination(&mut self, index: u64, entry: &Entry) -> Option<SafePath> {
+        self.tell.path.clone_from(&entry.path);
+        match self.destination(index, entry) {
+            Ok(Destination::At(path)) => return Some(path),
+            Ok(Destination::Nowhere(reason)) => self.tell.left_out(&entry.path, reason),
+            Ok(Destination::Silent) => {}
+            Err(error) => self.tell.failed(&entry.path, &error),
+        }
+        None
+    }
+
+    /// Tells what would be restored.
+    fn pretend(&mut self) -> Result<()> {
+        for (index, entry) in self.entries() {
+            let entry = entry?;
+            self.tell.go_on()?;
+            if self.told_destination(index, &entry).is_some() {
+                self.tell.done(&entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every member, makes the directories, and restores what has no name but its own.
+    fn contents(&mut self, target: &mut Target) -> Result<()> {
+        let mut previous = None;
+        for (index, entry) in self.entries() {
+            let entry = entry?;
+            self.tell.go_on()?;
+            let Some(path) = self.told_destination(index, &entry) else { continue };
+            let member = match previous.take() {
+                Some(previous) => self.archive.next_member(previous, &entry),
+                None => self.archive.member(&entry),
+            };
+            let outcome = member.and_then(|member| {
+                let member = previous.insert(member);
+                restore(target, &path, &entry, member, &mut self.tell)
+            });
+            self.settle(index, &entry, outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what became of a member.
+    fn settle(
+        &mut self,
+        index: u64,
+        entry: &Entry,
+        outcome: Result<Option<Outcome>>,
+    ) -> Result<()> {
+        match outcome {
+            Ok(Some(Outcome::Restored)) => self.tell.done(entry),
+            Ok(Some(Outcome::Kept)) => self.tell.left_out(&entry.path, LeftOut::Exists),
+            Ok(Some(Outcome::NotLinked) | None) => {}
+            Err(error) if is_fatal(&error) => return Err(error),
+            Err(error) => {
+                self.failed.insert(index);
+                self.tell.failed(&entry.path, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the links, and sets the metadata of directories when nothing more comes into them.
+    fn links_and_directories(&mut self, target: &mut Target) -> Result<()> {
+        let Plan { directories, symlinks, hard_links, .. } = self.plan;
+        if hard_links {
+            // What a hard link leads to may be in a directory whose mode bars the way.
+            self.finish(target, true, false)?;
+            self.finish(target, false, directories)
+        } else {
+            self.finish(target, symlinks, directories)
+        }
+    }
+
+    fn finish(&mut self, target: &mut Target, links: bool, directories: bool) -> Result<()> {
+        if !links && !directories {
+            return Ok(());
+        }
+        let sorted = self.archive.info().sorted;
+        let mut nested = Nested::default();
+        let mut unsorted = Vec::new();
+        for (index, entry) in self.entries() {
+            let entry = entry?;
+            self.tell.go_on()?;
+            // What has no destination was told by the pass before.
+            let Ok(Destination::At(path)) = self.destination(index, &entry) else { continue };
+            let whole = SafePath::new(&entry.path, self.archive.limits())?;
+            self.finish_directories(target, &mut nested, Some(&whole))?;
+            if self.failed.contains(&index) {
+                continue;
+            }
+            match &entry.kind {
+                Kind::Symlink { .. } | Kind::HardLink { .. } if links => {
+                    self.tell.path.clone_from(&entry.path);
+                    let outcome = self.link(target, &path, &entry);
+                    self.settle(index, &entry, outcome.map(Some))?;
+                }
+                Kind::Directory if directories && sorted => nested.push(&whole, entry),
+                Kind::Directory if directories => unsorted.push((path, entry)),
+                _ => {}
+            }
+        }
+        self.finish_directories(target, &mut nested, None)?;
+        deepest_first(&mut unsorted, |(path, _)| path);
+        unsorted.iter().try_for_each(|(path, entry)| self.finish_directory(target, path, entry))
+    }
+
+    /// Finishes the directories that `next` is not in.
+    fn finish_directories(
+        &mut self,
+        target: &mut Target,
+        nested: &mut Nested,
+        next: Option<&SafePath>,
+    ) -> Result<()> {
+        while let Some((whole, entry)) = nested.pop(next, self.archive.limits())? {
+            if let Some(path) = whole.strip_components(self.options.strip_components) {
+                self.finish_directory(target, &path, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_directory(
+        &mut self,
+        target: &mut Target,
+        path: &SafePath,
+        entry: &Entry,
+    ) -> Result<()> {
+        self.tell.path.clone_from(&entry.path);
+        let finished = self
+            .xattrs(entry)
+            .and_then(|xattrs| target.finish_directory(path, entry, &xattrs, &mut self.tell));
+        match finished {
+            Err(error) if is_fatal(&error) => Err(error),
+            Err(error) => {
+                self.tell.failed(&entry.path, &error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Reads the headers again where the listing says that there is something in them.
+    fn xattrs(&self, entry: &Entry) -> Result<Xattrs> {
+        if entry.xattr.is_none() || !self.options.xattrs {
+            return Ok(Xattrs::default());
+        }
+        self.archive.member(entry).map(|member| member.header().xattrs.clone())
+    }
+
+    fn link(&mut self, target: &mut Target, path: &SafePath, entry: &Entry) -> Result<Outcome> {
+        let Kind::HardLink { target: first } = &entry.kind else {
+            let xattrs = self.xattrs(entry)?;
+            return target.special(path, entry, &xattrs, &mut self.tell);
+        };
+        if *first == entry.path {
+            // Tar writes these for a file that it is given twice.
+            return Ok(Outcome::NotLinked);
+        }
+        let safe = SafePath::new(first, self.archive.limits())?;
+        if let Some(stripped) = safe.strip_components(self.options.strip_components) {
+            let outcome = target.hard_link(path, &stripped, entry, &mut self.tell)?;
+            if outcome != Outcome::NotLinked {
+                return Ok(outcome);
+            }
+        }
+        self.copy(target, path, entry, first)
+    }
+
+    /// Restores what a hard link leads to in its place.
+    fn copy(
+        &mut self,
+        target: &mut Target,
+        path: &SafePath,
+        entry: &Entry,
+        first: &MemberPath,
+    ) -> Result<Outcome> {
+        let found = self.archive.find(first)?;
+        let found = found.ok_or_else(|| Error::NotFound(first.clone()))?;
+        if let Some(reason) = lost(&found) {
+            return Err(Error::Lost { path: first.clone(), reason: reason.to_owned() });
+        }
+        if matches!(found.kind, Kind::HardLink { .. } | Kind::Directory) {
+            return Err(Error::NotAFile { path: first.clone(), kind: found.kind.noun() });
+        }
+        let mut member = self.archive.member(&found)?;
+        let stand_in = Entry { path: entry.path.clone(), ..found };
+        let outcome = match stand_in.kind {
+            Kind::File { .. } => target.file(path, &stand_in, &mut member, &mut self.tell)?,
+            _ => target.special(path, &stand_in, member.xattrs(), &mut self.tell)?,
+        };
+        if outcome == Outcome::Restored {
+            let reason = format!("{first} was not restored here by this run, or cannot be linked");
+            self.tell.warn(&Warning::LinkCopied(reason));
+        }
+        Ok(outcome)
+    }
+}
+
+/// Returns why there is nothing to restore of an entry.
+fn lost(entry: &Entry) -> Option<&str> {
+    // With a location, the bytes of an earlier time are there; directories have their headers.
+    let is_lost = entry.location.is_none() && entry.kind != Kind::Directory;
+    entry.lost.as_deref().filter(|_| is_lost)
+}
+
+/// Restores what the first pass restores; `None` for what a later pass does.
+fn restore(
+    target: &mut Target,
+    path: &SafePath,
+    entry: &Entry,
+    member: &mut dyn Source,
+    tell: &mut Tell<'_>,
+) -> Result<Option<Outcome>> {
+    match entry.kind {
+        Kind::Directory => target.directory(path, tell).map(|()| Some(Outcome::Restored)),
+        Kind::File { .. } => target.file(path, entry, member, tell).map(Some),
+        Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => {
+            target.special(path, entry, member.xattrs(), tell).map(Some)
+        }
+        Kind::Symlink { .. } | Kind::HardLink { .. } => Ok(None),
+    }
+}

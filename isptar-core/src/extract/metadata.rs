@@ -1,0 +1,324 @@
+//! Owner, mode, ACLs, extended attributes and times of what was restored.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::unistd::{Group, User};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::ExtractOptions;
+use super::directory::{ACL_ACCESS, ACL_DEFAULT};
+use super::tell::Tell;
+use crate::error::{Error, Result};
+use crate::format::acl;
+use crate::format::entry::{Entry, Kind};
+use crate::format::member::Xattrs;
+use crate::observe::Warning;
+
+const LABEL: &[u8] = b"security.selinux";
+
+/// The attribute that gives a program rights, as setuid does.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Bits that give a program the rights of its owner or group.
+const SET_IDS: u32 = 0o6000;
+
+/// Names of users or groups that are remembered with their numbers.
+const NAMES_AT_MOST: usize = 1024;
+
+/// What metadata is set on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// A file or directory that is open.
+    Open(BorrowedFd<'a>),
+    /// Anything else by its name in an open directory.
+    Named(BorrowedFd<'a>, &'a [u8]),
+}
+
+impl Place<'_> {
+    /// Removes an attribute, if there is one.
+    pub(super) fn remove_attribute(self, key: &str) {
+        let _none = match self {
+            Self::Open(handle) => rustix::fs::fremovexattr(handle, key),
+            Self::Named(directory, name) => rustix::fs::lremovexattr(path_in(directory, name), key),
+        };
+    }
+}
+
+/// The kernel's path of a name in an open directory: the directory's path is not walked again.
+fn path_in(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    path
+}
+
+/// Sets metadata as the options say.
+#[derive(Debug)]
+pub(super) struct Restorer {
+    owner: bool,
+    numeric: bool,
+    xattrs: bool,
+    users: HashMap<Vec<u8>, Option<u32>>,
+    groups: HashMap<Vec<u8>, Option<u32>>,
+    /// Kinds of metadata that were told not to be kept here.
+    not_kept: Vec<&'static str>,
+}
+
+impl Restorer {
+    pub(super) fn new(options: &ExtractOptions) -> Self {
+        Self {
+            owner: options.owner,
+            numeric: options.numeric_owner,
+            xattrs: options.xattrs,
+            users: HashMap::new(),
+            groups: HashMap::new(),
+            not_kept: Vec::new(),
+        }
+    }
+
+    /// Sets all metadata of a member; what cannot be set is told, and the rest set nevertheless.
+    ///
+    /// # Errors
+    ///
+    /// Only when what stands at the place is no longer what was made there.
+    pub(super) fn apply(
+        &mut self,
+        place: Place<'_>,
+        entry: &Entry,
+        xattrs: &Xattrs,
+        tell: &mut Tell<'_>,
+    ) -> Result<()> {
+        match place {
+            Place::Open(handle) => {
+                let object = Object { handle, at: None, symlink: false };
+                self.apply_to(&object, entry, xattrs, tell);
+            }
+            Place::Named(directory, name) => {
+                // The handle makes sure that all is set on one thing, and that it is the one that
+                // was made: nobody's file, put here meanwhile, shall be given away.
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let failed = |error: Errno| Error::Io {
+                    op: "open",
+                    path: tell.shown.clone(),
+                    source: error.into(),
+                };
+                let handle = rustix::fs::openat(directory, name, flags, Mode::empty());
+                let handle = handle.map_err(failed)?;
+                let stat = rustix::fs::fstat(&handle).map_err(failed)?;
+                if FileType::from_raw_mode(stat.st_mode) != file_type(&entry.kind) {
+                    return Err(failed(Errno::STALE));
+                }
+                let symlink = matches!(entry.kind, Kind::Symlink { .. });
+                let at = Some((directory, name));
+                let object = Object { handle: handle.as_fd(), at, symlink };
+                self.apply_to(&object, entry, xattrs, tell);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_to(&mut self, on: &Object<'_>, entry: &Entry, xattrs: &Xattrs, tell: &mut Tell<'_>) {
+        let owned = self.owner && self.set_owner(on, entry, tell);
+        // Attributes come before the mode: a mode may forbid its own owner to write them.
+        if self.xattrs {
+            self.set_attributes(on, xattrs, owned, tell);
+        }
+        if !on.symlink {
+            // Rights of an owner must not go to another one.
+            let mode = entry.mode & 0o7777 & if owned { !0 } else { !SET_IDS };
+            warn(on.set_mode(Mode::from_raw_mode(mode)), "set the mode", tell);
+            if self.xattrs {
+                self.set_acls(on, xattrs, tell);
+            }
+        }
+        if let Some(mtime) = entry.mtime {
+            let time = Timespec { tv_sec: mtime.seconds(), tv_nsec: mtime.nanos().into() };
+            let times = Timestamps { last_access: time, last_modification: time };
+            warn(on.set_times(&times), "set the times", tell);
+        }
+    }
+
+    /// Sets the owner; returns whether user and group are those of the member now.
+    fn set_owner(&mut self, on: &Object<'_>, entry: &Entry, tell: &mut Tell<'_>) -> bool {
+        let numeric = self.numeric;
+        let uid = resolve(&mut self.users, &entry.user, entry.uid, numeric, |name| {
+            User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+        });
+        let gid = resolve(&mut self.groups, &entry.group, entry.gid, numeric, |name| {
+            Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+        });
+        for (id, value, op) in
+            [(uid, entry.uid, "set the owner"), (gid, entry.gid, "set the group")]
+        {
+            if id.is_none() {
+                let text = format!("this system has no id {value}");
+                let source = io::Error::new(io::ErrorKind::InvalidInput, text);
+                tell.warn(&Warning::Unset { op, source });
+            }
+        }
+        if uid.is_none() && gid.is_none() {
+            return false;
+        }
+        match on.set_owner(uid.map(Uid::from_raw), gid.map(Gid::from_raw)) {
+            Ok(()) => uid.is_some() && gid.is_some(),
+            // Who is not root cannot give files away, and knows.
+            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => false,
+            Err(error) => {
+                tell.warn(&Warning::Unset { op: "set the owner", source: error.into() });
+                false
+            }
+        }
+    }
+
+    fn set_attributes(
+        &mut self,
+        on: &Object<'_>,
+        xattrs: &Xattrs,
+        owned: bool,
+        tell: &mut Tell<'_>,
+    ) {
+        for (name, value) in &xattrs.attributes {
+            if name == CAPABILITY && !owned {
+                continue;
+            }
+            let kind = "an extended attribute";
+            let result = on.set_xattr(name, value);
+            self.check(result, kind, "set an extended attribute", tell);
+        }
+        if let Some(label) = &xattrs.label {
+            let mut value = label.clone();
+            value.push(0);
+            let result = on.set_xattr(LABEL, &value);
+            self.check(result, "a security label", "set the security label", tell);
+        }
+    }
+
+    fn set_acls(&mut self, on: &Object<'_>, xattrs: &Xattrs, tell: &mut Tell<'_>) {
+        let acls = [(&xattrs.acl_access, ACL_ACCESS), (&xattrs.acl_default, ACL_DEFAULT)];
+        for (text, attribute) in acls {
+            let Some(text) = text else { continue };
+            match acl::from_text(text) {
+                Ok(value) => {
+                    let result = on.set_xattr(attribute.as_bytes(), &value);
+                    self.check(result, "an ACL", "set an ACL", tell);
+                }
+                Err(kind) => tell.warn(&Warning::Header(kind)),
+            }
+        }
+    }
+
+    /// Tells a failure; that the file system has no such thing is told once.
+    fn check(
+        &mut self,
+        result: rustix::io::Result<()>,
+        kind: &'static str,
+        op: &'static str,
+        tell: &mut Tell<'_>,
+    ) {
+        match result {
+            Err(Errno::OPNOTSUPP) => {
+                if !self.not_kept.contains(&kind) {
+                    self.not_kept.push(kind);
+                    tell.warn(&Warning::NotKept(kind));
+                }
+            }
+            result => warn(result, op, tell),
+        }
+    }
+}
+
+fn warn(result: rustix::io::Result<()>, op: &'static str, tell: &mut Tell<'_>) {
+    if let Err(error) = result {
+        tell.warn(&Warning::Unset { op, source: error.into() });
+    }
+}
+
+/// Returns the number on this system: by the name where there is one, else as it was recorded.
+fn resolve(
+    known: &mut HashMap<Vec<u8>, Option<u32>>,
+    name: &[u8],
+    recorded: u64,
+    numeric: bool,
+    look_up: impl FnOnce(&str) -> Option<u32>,
+) -> Option<u32> {
+    // The highest number means "do not change" to the kernel.
+    let recorded = u32::try_from(recorded).ok().filter(|&id| id != u32::MAX);
+    if numeric || name.is_empty() {
+        return recorded;
+    }
+    if let Some(found) = known.get(name) {
+        return found.or(recorded);
+    }
+    if known.len() >= NAMES_AT_MOST {
+        known.clear();
+    }
+    let found = std::str::from_utf8(name).ok().and_then(look_up);
+    known.insert(name.to_vec(), found);
+    found.or(recorded)
+}
+
+/// Returns the type of file that a member becomes.
+pub(super) fn file_type(kind: &Kind) -> FileType {
+    match kind {
+        Kind::File { .. } | Kind::HardLink { .. } => FileType::RegularFile,
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink { .. } => FileType::Symlink,
+        Kind::CharDevice { .. } => FileType::CharacterDevice,
+        Kind::BlockDevice { .. } => FileType::BlockDevice,
+        Kind::Fifo => FileType::Fifo,
+    }
+}
+
+/// One thing in the target.
+struct Object<'a> {
+    handle: BorrowedFd<'a>,
+    /// Its directory and name, when the handle can do nothing but name it (O_PATH).
+    at: Option<(BorrowedFd<'a>, &'a [u8])>,
+    symlink: bool,
+}
+
+impl Object<'_> {
+    /// The kernel's path of the thing behind the handle: no name in the target is walked again.
+    fn by_handle(&self) -> String {
+        format!("/proc/self/fd/{}", self.handle.as_raw_fd())
+    }
+
+    fn set_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> rustix::io::Result<()> {
+        match self.at {
+            None => rustix::fs::fchown(self.handle, uid, gid),
+            Some(_) => rustix::fs::chownat(self.handle, "", uid, gid, AtFlags::EMPTY_PATH),
+        }
+    }
+
+    fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
+        match self.at {
+            None => rustix::fs::fchmod(self.handle, mode),
+            Some(_) => rustix::fs::chmodat(CWD, self.by_handle(), mode, AtFlags::empty()),
+        }
+    }
+
+    fn set_times(&self, times: &Timestamps) -> rustix::io::Result<()> {
+        match self.at {
+            None => rustix::fs::futimens(self.handle, times),
+            Some((directory, name)) if self.symlink => {
+                rustix::fs::utimensat(directory, name, times, AtFlags::SYMLINK_NOFOLLOW)
+            }
+            Some(_) => rustix::fs::utimensat(CWD, self.by_handle(), times, AtFlags::empty()),
+        }
+    }
+
+    fn set_xattr(&self, key: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+        let flags = XattrFlags::empty();
+        match self.at {
+            None => rustix::fs::fsetxattr(self.handle, key, value, flags),
+            Some((directory, name)) if self.symlink => {
+                rustix::fs::lsetxattr(path_in(directory, name), key, value, flags)
+            }
+            Some(_) => rustix::fs::setxattr(self.by_handle(), key, value, flags),
+        }
+    }
+}

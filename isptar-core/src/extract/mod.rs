@@ -1,0 +1,165 @@
+//! The extract job: from an archive to a tree of files.
+
+mod directory;
+mod listed;
+mod metadata;
+mod plan;
+mod sequential;
+mod target;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod unfinished;
+mod write;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use self::tell::Tell;
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::io::ReadAt;
+use crate::limits::Limits;
+use crate::observe::Observer;
+use crate::path::{MemberPath, SafePath};
+use crate::scan::TarReader;
+use crate::select::Selection;
+
+/// What happens to files that the target already has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// Keep them.
+    Never,
+    /// Replace them.
+    #[default]
+    Always,
+    /// Replace those whose time of change is before the member's.
+    Newer,
+    /// Replace those whose size or time of change is not the member's.
+    Different,
+}
+
+/// How members are restored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ExtractOptions {
+    /// What happens to files that the target already has.
+    pub overwrite: Overwrite,
+    /// Leading components that are dropped from every name.
+    pub strip_components: usize,
+    /// Restore owners; only root can. Default: whether the process is root.
+    pub owner: bool,
+    /// Take owners by their numbers, not by the names.
+    pub numeric_owner: bool,
+    /// Restore extended attributes, ACLs and labels. Default true.
+    pub xattrs: bool,
+    /// Change nothing, only tell what would be restored.
+    pub dry_run: bool,
+}
+
+impl Default for ExtractOptions {
+    fn default() -> Self {
+        Self {
+            overwrite: Overwrite::default(),
+            strip_components: 0,
+            owner: rustix::process::geteuid().is_root(),
+            numeric_owner: false,
+            xattrs: true,
+            dry_run: false,
+        }
+    }
+}
+
+/// What an extract job did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ExtractReport {
+    /// Members restored.
+    pub members: u64,
+    /// Of these, regular files.
+    pub files: u64,
+    /// Bytes of content restored.
+    pub bytes: u64,
+    /// Members that could not be restored.
+    pub failed: u64,
+    /// Members that the target had already and that were kept.
+    pub kept: u64,
+    /// Members that were known but unreadable when the archive was made.
+    pub lost: u64,
+    /// Warnings.
+    pub warnings: u64,
+}
+
+/// Restores the members of `archive` that `selection` means below `target`, which is made if it is
+/// missing.
+///
+/// Nothing outside `target` is written, linked or changed: symbolic links below it are never
+/// followed, whoever made them. A member that cannot be restored is told to the observer and
+/// counted, and the rest goes on. A file has its name only after all its checks have passed.
+///
+/// # Errors
+///
+/// What ends the whole job: the target cannot be opened, is full or read-only, the listing cannot
+/// be read, or [`crate::Error::Cancelled`].
+pub fn extract<R: ReadAt>(
+    archive: &Archive<R>,
+    selection: &Selection,
+    target: &Path,
+    options: &ExtractOptions,
+    observer: &mut dyn Observer,
+) -> Result<ExtractReport> {
+    listed::extract(archive, selection, target, options, observer)
+}
+
+/// Restores the members of a tar that is read from front to back, as [`extract`] does.
+///
+/// Symbolic links and the metadata of directories are kept in memory until all else is restored.
+///
+/// # Errors
+///
+/// As for [`extract`]; damage that ends the reading of the tar is told after what was read before
+/// it was restored.
+pub fn extract_sequential<R: Read>(
+    tar: &mut TarReader<R>,
+    selection: &Selection,
+    target: &Path,
+    options: &ExtractOptions,
+    observer: &mut dyn Observer,
+) -> Result<ExtractReport> {
+    sequential::extract(tar, selection, target, options, observer)
+}
+
+/// Returns whether an error ends the whole job: what is full or read-only stays so.
+fn is_fatal(error: &Error) -> bool {
+    match error {
+        Error::Cancelled => true,
+        Error::Io { source, .. } => {
+            let errno = rustix::io::Errno::from_io_error(source);
+            matches!(errno, Some(Errno::NOSPC | Errno::ROFS | Errno::DQUOT))
+        }
+        _ => false,
+    }
+}
+
+/// Returns the name as the selection knows it: clean, when it can be cleaned.
+fn clean<'a>(path: &'a MemberPath, limits: &Limits) -> Cow<'a, MemberPath> {
+    if path.is_canonical() {
+        return Cow::Borrowed(path);
+    }
+    match SafePath::new(path, limits) {
+        Ok(safe) => Cow::Owned(safe.to_member_path()),
+        Err(_) => Cow::Borrowed(path),
+    }
+}
+
+/// Tells which things asked for were not met.
+fn tell_missing(selection: &Selection, met: &HashSet<usize>, tell: &mut Tell<'_>) {
+    for index in (0..selection.len()).filter(|index| !met.contains(index)) {
+        let path = MemberPath::new(selection.text(index));
+        tell.failed(&path, &Error::NotFound(path.clone()));
+    }
+}

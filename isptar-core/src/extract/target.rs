@@ -1,0 +1,464 @@
+//! Putting single members into the target, by handles, whatever stands there already.
+
+use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::directory::{ACL_ACCESS, ACL_DEFAULT, Directories, Missing, in_the_way};
+use super::metadata::{Place, Restorer, file_type};
+use super::tell::Tell;
+use super::write::{Buffer, SMALL, Writer, stream};
+use super::{ExtractOptions, Overwrite};
+use crate::content::Content;
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Kind};
+use crate::format::member::Xattrs;
+use crate::format::timestamp::Timestamp;
+use crate::path::SafePath;
+
+/// A member's content, and the metadata that only its headers have.
+pub(super) trait Source: Content {
+    /// Returns the extended attributes, ACLs and label.
+    fn xattrs(&self) -> &Xattrs;
+}
+
+/// What became of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Restored,
+    /// The target has it already, and the options say to keep that.
+    Kept,
+    /// A hard link whose target is not what this run wrote there, or that the file system refuses.
+    NotLinked,
+}
+
+/// Device and inode number.
+type Identity = (u64, u64);
+
+/// What this run wrote, as far as it may be needed again: by hashes of names.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// The names to be remembered; all of them when absent.
+    wanted: Option<HashSet<u64>>,
+    things: HashMap<u64, Identity>,
+}
+
+impl Written {
+    /// Remembers only those of `names`.
+    pub(super) fn only(names: HashSet<u64>) -> Self {
+        Self { wanted: Some(names), things: HashMap::new() }
+    }
+
+    fn wants(&self, path: &SafePath) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&hash(path)))
+    }
+
+    fn get(&self, path: &SafePath) -> Option<Identity> {
+        self.things.get(&hash(path)).copied()
+    }
+
+    fn record(&mut self, path: &SafePath, stat: &Stat) {
+        self.things.insert(hash(path), identity(stat));
+    }
+}
+
+/// Returns a hash that stands for a name.
+pub(super) fn hash(path: &SafePath) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.as_bytes().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What is done where something stands already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Create,
+    Replace,
+    Keep,
+}
+
+/// The tree that members are restored to.
+#[derive(Debug)]
+pub(super) struct Target {
+    directories: Directories,
+    restorer: Restorer,
+    overwrite: Overwrite,
+    written: Written,
+    buffer: Buffer,
+}
+
+impl Target {
+    /// Makes the target directory if it is missing, and opens it.
+    pub(super) fn open(path: &Path, options: &ExtractOptions, written: Written) -> Result<Self> {
+        Ok(Self {
+            directories: Directories::open(path)?,
+            restorer: Restorer::new(options),
+            overwrite: options.overwrite,
+            written,
+            buffer: Buffer::default(),
+        })
+    }
+
+    /// Makes a directory, if it is missing, for its contents to be restored; its metadata are set
+    /// by [`Self::finish_directory`].
+    pub(super) fn directory(&mut self, path: &SafePath, tell: &mut Tell<'_>) -> Result<()> {
+        tell.shown = self.directories.shown(path);
+        let Some(name) = self.directories.enter_parent(path, Missing::Make, &tell.path)? else {
+            return Ok(());
+        };
+        let directory = self.directories.current();
+        match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let kind = stat(directory, name, tell)?.as_ref().map(kind_of);
+                return match kind {
+                    None | Some(FileType::Directory) => Ok(()),
+                    Some(kind) => Err(in_the_way(&tell.path, kind, path.as_bytes())),
+                };
+            }
+            Err(error) => return Err(Error::io("make the directory", &tell.shown)(error)),
+        }
+        if self.directories.has_default_acl() {
+            self.directories.enter(path, &tell.path)?;
+            for attribute in [ACL_ACCESS, ACL_DEFAULT] {
+                // Where there is none, that is what is wanted.
+                let _none = rustix::fs::fremovexattr(self.directories.current(), attribute);
+            }
+            self.directories.forget_acl();
+        }
+        Ok(())
+    }
+
+    /// Sets the metadata of a directory, after all that is in it was restored.
+    pub(super) fn finish_directory(
+        &mut self,
+        path: &SafePath,
+        entry: &Entry,
+        xattrs: &Xattrs,
+        tell: &mut Tell<'_>,
+    ) -> Result<()> {
+        tell.shown = self.directories.shown(path);
+        self.directories.enter(path, &tell.path)?;
+        let place = Place::Open(self.directories.current());
+        self.restorer.apply(place, entry, xattrs, tell)?;
+        self.directories.forget_acl();
+        Ok(())
+    }
+
+    /// Restores a file with its content. It gets its name when all checks have passed.
+    pub(super) fn file(
+        &mut self,
+        path: &SafePath,
+        entry: &Entry,
+        source: &mut dyn Source,
+        tell: &mut Tell<'_>,
+    ) -> Result<Outcome> {
+        let (name, decision) = self.prepare(path, entry, tell)?;
+        if decision == Decision::Keep {
+            self.keep(path, name, entry, source.xattrs(), tell)?;
+            return Ok(Outcome::Kept);
+        }
+        let small = source.size() <= SMALL;
+        if small {
+            self.buffer.collect(source, tell)?;
+        }
+        let inherits = self.directories.has_default_acl();
+        let directory = self.directories.current();
+        let direct = small && decision == Decision::Create;
+        let made = Made::new(directory, name, direct, tell, create_file)?;
+        let file = &made.value;
+        let shown = tell.shown.clone();
+        let mut writer = Writer::new(file, entry.sparse, &shown);
+        let written =
+            if small { self.buffer.write(&mut writer) } else { stream(source, &mut writer, tell) };
+        let finished = written.and_then(|()| {
+            if inherits {
+                let _none = rustix::fs::fremovexattr(file, ACL_ACCESS);
+            }
+            self.restorer.apply(Place::Open(file.as_fd()), entry, source.xattrs(), tell)?;
+            if self.written.wants(path) {
+                let stat = rustix::fs::fstat(file).map_err(Error::io("look at", &shown))?;
+                self.written.record(path, &stat);
+            }
+            Ok(())
+        });
+        made.publish(finished, tell)
+    }
+
+    /// Restores a symbolic link, a FIFO or a device.
+    pub(super) fn special(
+        &mut self,
+        path: &SafePath,
+        entry: &Entry,
+        xattrs: &Xattrs,
+        tell: &mut Tell<'_>,
+    ) -> Result<Outcome> {
+        let (name, decision) = self.prepare(path, entry, tell)?;
+        if decision == Decision::Keep {
+            return Ok(Outcome::Kept);
+        }
+        let inherits = self.directories.has_default_acl();
+        let directory = self.directories.current();
+        let direct = decision == Decision::Create;
+        let made =
+            Made::new(directory, name, direct, tell, |at, name| make(at, name, &entry.kind))?;
+        let place = Place::Named(directory, made.name());
+        if inherits && !matches!(entry.kind, Kind::Symlink { .. }) {
+            place.remove_attribute(ACL_ACCESS);
+        }
+        let finished = self.restorer.apply(place, entry, xattrs, tell).and_then(|()| {
+            if self.written.wants(path)
+                && let Some(stat) = stat(directory, made.name(), tell)?
+            {
+                self.written.record(path, &stat);
+            }
+            Ok(())
+        });
+        made.publish(finished, tell)
+    }
+
+    /// Makes a hard link to what this run wrote at `target`, if that is what still stands there.
+    pub(super) fn hard_link(
+        &mut self,
+        path: &SafePath,
+        target: &SafePath,
+        entry: &Entry,
+        tell: &mut Tell<'_>,
+    ) -> Result<Outcome> {
+        let Some(ours) = self.written.get(target) else { return Ok(Outcome::NotLinked) };
+        // A target that cannot be reached any more is no error: its content can.
+        let Ok(Some(old)) = self.directories.enter_parent(target, Missing::Fail, &tell.path) else {
+            return Ok(Outcome::NotLinked);
+        };
+        let from = self.directories.current().try_clone_to_owned();
+        let from =
+            from.map_err(Error::io("open the directory of", self.directories.shown(target)))?;
+        let is_ours =
+            |stat: &Option<Stat>| stat.as_ref().is_some_and(|stat| identity(stat) == ours);
+        if !is_ours(&stat(from.as_fd(), old, tell)?) {
+            return Ok(Outcome::NotLinked);
+        }
+        let (name, decision) = self.prepare(path, entry, tell)?;
+        let directory = self.directories.current();
+        if decision != Decision::Create && is_ours(&stat(directory, name, tell)?) {
+            return Ok(Outcome::Restored);
+        }
+        if decision == Decision::Keep {
+            return Ok(Outcome::Kept);
+        }
+        let link = |at: BorrowedFd<'_>, name: &[u8]| {
+            rustix::fs::linkat(&from, old, at, name, AtFlags::empty())
+        };
+        let direct = decision == Decision::Create;
+        let made = match Made::try_new(directory, name, direct, link) {
+            Ok(made) => made,
+            Err(Errno::PERM | Errno::MLINK | Errno::XDEV | Errno::OPNOTSUPP) => {
+                return Ok(Outcome::NotLinked);
+            }
+            Err(error) => return Err(Error::io("link", &tell.shown)(error)),
+        };
+        // The name may have been given to another file between the look and the link.
+        if !is_ours(&stat(directory, made.name(), tell)?) {
+            made.remove();
+            return Ok(Outcome::NotLinked);
+        }
+        if self.written.wants(path) {
+            self.written.things.insert(hash(path), ours);
+        }
+        made.publish(Ok(()), tell)
+    }
+
+    /// Goes to the directory of a member that is no directory, and decides what is done there.
+    fn prepare<'p>(
+        &mut self,
+        path: &'p SafePath,
+        entry: &Entry,
+        tell: &mut Tell<'_>,
+    ) -> Result<(&'p [u8], Decision)> {
+        tell.shown = self.directories.shown(path);
+        let Some(name) = self.directories.enter_parent(path, Missing::Make, &tell.path)? else {
+            return Err(in_the_way(&tell.path, FileType::Directory, b""));
+        };
+        let directory = self.directories.current();
+        let Some(existing) = stat(directory, name, tell)? else {
+            return Ok((name, Decision::Create));
+        };
+        if kind_of(&existing) == FileType::Directory {
+            return Err(in_the_way(&tell.path, FileType::Directory, path.as_bytes()));
+        }
+        let replace = match self.overwrite {
+            // The last of several members of one name wins.
+            _ if self.written.get(path) == Some(identity(&existing)) => true,
+            Overwrite::Always => true,
+            Overwrite::Never => false,
+            Overwrite::Newer => entry.mtime.is_some_and(|mtime| changed(&existing) < mtime),
+            Overwrite::Different => !is_unchanged(directory, name, &existing, entry),
+        };
+        Ok((name, if replace { Decision::Replace } else { Decision::Keep }))
+    }
+
+    /// Sets the metadata of a file that is kept because it is the member's already.
+    fn keep(
+        &mut self,
+        path: &SafePath,
+        name: &[u8],
+        entry: &Entry,
+        xattrs: &Xattrs,
+        tell: &mut Tell<'_>,
+    ) -> Result<()> {
+        if self.overwrite != Overwrite::Different {
+            return Ok(());
+        }
+        let shown = tell.shown.clone();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(self.directories.current(), name, flags, Mode::empty())
+            .map_err(Error::io("open", &shown))?;
+        let stat = rustix::fs::fstat(&file).map_err(Error::io("look at", &shown))?;
+        if kind_of(&stat) != FileType::RegularFile {
+            return Err(in_the_way(&tell.path, kind_of(&stat), path.as_bytes()));
+        }
+        self.restorer.apply(Place::Open(file.as_fd()), entry, xattrs, tell)?;
+        if self.written.wants(path) {
+            self.written.record(path, &stat);
+        }
+        Ok(())
+    }
+}
+
+/// Something that was made in a directory, under its name or a temporary one.
+struct Made<'a, T> {
+    directory: BorrowedFd<'a>,
+    name: &'a [u8],
+    temporary: Option<Vec<u8>>,
+    value: T,
+}
+
+impl<'a, T> Made<'a, T> {
+    fn new(
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+        direct: bool,
+        tell: &Tell<'_>,
+        make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
+    ) -> Result<Self> {
+        Self::try_new(directory, name, direct, make).map_err(Error::io("make", &tell.shown))
+    }
+
+    /// Makes it under its own name, when `direct` and the name is free, else under a temporary one.
+    fn try_new(
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+        direct: bool,
+        mut make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<Self> {
+        if direct {
+            match make(directory, name) {
+                Err(Errno::EXIST) => {}
+                made => return Ok(Self { directory, name, temporary: None, value: made? }),
+            }
+        }
+        loop {
+            let temporary = temporary_name();
+            match make(directory, &temporary) {
+                Err(Errno::EXIST) => {}
+                made => {
+                    let value = made?;
+                    return Ok(Self { directory, name, temporary: Some(temporary), value });
+                }
+            }
+        }
+    }
+
+    /// Returns the name that it has now.
+    fn name(&self) -> &[u8] {
+        self.temporary.as_deref().unwrap_or(self.name)
+    }
+
+    fn remove(&self) {
+        // What led here is told; a second error about the wreck would not help.
+        let _gone = rustix::fs::unlinkat(self.directory, self.name(), AtFlags::empty());
+    }
+
+    /// Gives it its name when all went well, else removes it.
+    fn publish(self, finished: Result<()>, tell: &Tell<'_>) -> Result<Outcome> {
+        let renamed = finished.and_then(|()| match &self.temporary {
+            None => Ok(()),
+            Some(temporary) => {
+                let at = self.directory;
+                rustix::fs::renameat(at, temporary.as_slice(), at, self.name)
+                    .map_err(Error::io("replace", &tell.shown))
+            }
+        });
+        if renamed.is_err() {
+            self.remove();
+        }
+        renamed.map(|()| Outcome::Restored)
+    }
+}
+
+/// Returns a name that nothing is likely to have.
+fn temporary_name() -> Vec<u8> {
+    // Each state has keys of its own, which the system's randomness began.
+    format!(".isptar-{:016x}", RandomState::new().hash_one(0u8)).into_bytes()
+}
+
+fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
+}
+
+fn make(directory: BorrowedFd<'_>, name: &[u8], kind: &Kind) -> rustix::io::Result<()> {
+    let device = match kind {
+        Kind::Symlink { target } => {
+            return rustix::fs::symlinkat(target.as_slice(), directory, name);
+        }
+        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+            rustix::fs::makedev(*major, *minor)
+        }
+        _ => 0,
+    };
+    rustix::fs::mknodat(directory, name, file_type(kind), Mode::from_raw_mode(0o600), device)
+}
+
+/// Looks at what stands at a name, which is not followed.
+fn stat(directory: BorrowedFd<'_>, name: &[u8], tell: &Tell<'_>) -> Result<Option<Stat>> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(Error::io("look at", &tell.shown)(error)),
+    }
+}
+
+fn kind_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn identity(stat: &Stat) -> Identity {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn changed(stat: &Stat) -> Timestamp {
+    Timestamp::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
+}
+
+/// Returns whether what stands there is what the member is, as far as its inode tells.
+fn is_unchanged(directory: BorrowedFd<'_>, name: &[u8], existing: &Stat, entry: &Entry) -> bool {
+    if kind_of(existing) != file_type(&entry.kind) || entry.mtime != Some(changed(existing)) {
+        return false;
+    }
+    match &entry.kind {
+        Kind::File { size } => u64::try_from(existing.st_size) == Ok(*size),
+        Kind::Symlink { target } => rustix::fs::readlinkat(directory, name, Vec::new())
+            .is_ok_and(|found| found.to_bytes() == target),
+        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+            existing.st_rdev == rustix::fs::makedev(*major, *minor)
+        }
+        Kind::Fifo => true,
+        Kind::Directory | Kind::HardLink { .. } => false,
+    }
+}

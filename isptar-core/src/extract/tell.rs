@@ -1,0 +1,69 @@
+//! What the job tells its observer, and counts.
+
+use std::path::PathBuf;
+
+use super::ExtractReport;
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Kind};
+use crate::observe::{Event, LeftOut, Observer, Warning};
+use crate::path::MemberPath;
+
+/// Tells what happens to the member at hand, and counts it.
+pub(super) struct Tell<'a> {
+    observer: &'a mut dyn Observer,
+    pub(super) report: ExtractReport,
+    /// The member at hand.
+    pub(super) path: MemberPath,
+    /// Where it is restored, for messages.
+    pub(super) shown: PathBuf,
+}
+
+impl<'a> Tell<'a> {
+    pub(super) fn new(observer: &'a mut dyn Observer) -> Self {
+        let report = ExtractReport::default();
+        Self { observer, report, path: MemberPath::default(), shown: PathBuf::new() }
+    }
+
+    pub(super) fn planned(&mut self, members: u64, bytes: u64) {
+        self.observer.event(Event::Planned { members, bytes });
+    }
+
+    /// Asks whether the job shall stop.
+    pub(super) fn go_on(&self) -> Result<()> {
+        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    pub(super) fn progress(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.observer.event(Event::Progress { bytes });
+        }
+    }
+
+    pub(super) fn done(&mut self, entry: &Entry) {
+        self.report.members += 1;
+        if let Kind::File { size } = entry.kind {
+            self.report.files += 1;
+            self.report.bytes += size;
+        }
+        self.observer.event(Event::Done { entry });
+    }
+
+    pub(super) fn left_out(&mut self, path: &MemberPath, reason: LeftOut) {
+        self.report.kept += u64::from(reason == LeftOut::Exists);
+        self.observer.event(Event::LeftOut { path, reason });
+    }
+
+    pub(super) fn failed(&mut self, path: &MemberPath, error: &Error) {
+        match error {
+            Error::Lost { .. } => self.report.lost += 1,
+            _ => self.report.failed += 1,
+        }
+        self.observer.event(Event::Failed { path, error });
+    }
+
+    /// Warns of the member at hand.
+    pub(super) fn warn(&mut self, warning: &Warning) {
+        self.report.warnings += 1;
+        self.observer.event(Event::Warning { path: &self.path, warning });
+    }
+}

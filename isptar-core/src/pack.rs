@@ -1,0 +1,142 @@
+//! From a member's headers and data to its streams and its entry.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::codec::Packer;
+use crate::error::FormatError;
+use crate::format::entry::{Digest, Entry, Kind};
+use crate::format::member::MemberHeader;
+use crate::format::padding;
+use crate::format::timestamp::Timestamp;
+use crate::limits::Limits;
+
+/// What an entry records beside the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Details {
+    /// Time of the last change of the inode.
+    pub ctime: Option<Timestamp>,
+    /// Inode number.
+    pub ino: Option<u64>,
+    /// The file has holes, though it is stored without.
+    pub sparse: bool,
+    /// The file changed while it was read.
+    pub dirty: bool,
+    /// Contents of the directory were left out by intent.
+    pub partial: bool,
+}
+
+/// Returns the entry of a member that has no bytes yet.
+pub(crate) fn entry_of(header: &MemberHeader, details: Details) -> Entry {
+    Entry {
+        mode: header.mode & 0o7777,
+        user: header.user.clone(),
+        uid: header.uid,
+        group: header.group.clone(),
+        gid: header.gid,
+        mtime: Some(header.mtime),
+        ctime: details.ctime,
+        ino: details.ino,
+        xattr: header.xattrs.fingerprint(),
+        dirty: details.dirty,
+        sparse: details.sparse,
+        partial: details.partial,
+        ..Entry::new(header.path.clone(), header.kind.clone())
+    }
+}
+
+/// Packs members; one a thread, its buffers are reused.
+#[derive(Debug)]
+pub(crate) struct MemberPacker {
+    packer: Packer,
+    limits: Limits,
+    tar: Vec<u8>,
+}
+
+impl MemberPacker {
+    pub(crate) fn new(level: u8, limits: Limits) -> Self {
+        Self { packer: Packer::new(level), limits, tar: Vec::new() }
+    }
+
+    /// Packs a member whose data is at hand as one stream, appended to `out`. `data` holds the
+    /// segments of a sparse file one after the other, and is empty for all but files.
+    pub(crate) fn pack_whole(
+        &mut self,
+        header: &MemberHeader,
+        details: Details,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Entry, FormatError> {
+        self.tar.clear();
+        header.encode(&self.limits, &mut self.tar)?;
+        self.tar.extend_from_slice(data);
+        let digest = Some(data).filter(|_| header.kind.size() > 0).map(|data| {
+            let mut digest = MemberDigest::new(header);
+            digest.update(data);
+            digest.finish()
+        });
+        push_padding(data.len() as u64, &mut self.tar);
+        let start = out.len();
+        self.packer.pack(&self.tar, out);
+        let packed = (out.len() - start) as u64;
+        let digest = digest.filter(|_| matches!(header.kind, Kind::File { .. }));
+        Ok(Entry { packed: Some(packed), digest, ..entry_of(header, details) })
+    }
+
+    /// Packs the headers of a member of several streams.
+    pub(crate) fn pack_headers(
+        &mut self,
+        header: &MemberHeader,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        self.tar.clear();
+        header.encode(&self.limits, &mut self.tar)?;
+        self.packer.pack(&self.tar, out);
+        Ok(())
+    }
+
+    /// Packs a chunk; the last one of a member with `data_len` bytes brings the padding.
+    pub(crate) fn pack_chunk(&mut self, data: &[u8], last_of: Option<u64>, out: &mut Vec<u8>) {
+        let Some(data_len) = last_of.filter(|&len| padding(len) > 0) else {
+            return self.packer.pack(data, out);
+        };
+        self.tar.clear();
+        self.tar.extend_from_slice(data);
+        push_padding(data_len, &mut self.tar);
+        self.packer.pack(&self.tar, out);
+    }
+}
+
+fn push_padding(data_len: u64, tar: &mut Vec<u8>) {
+    let padding = usize::try_from(padding(data_len)).unwrap_or(0);
+    tar.resize(tar.len() + padding, 0);
+}
+
+/// The digest that the entry of a file records: of the content, or of the map and the segments of
+/// one that is stored as a sparse file.
+#[derive(Debug, Clone)]
+pub(crate) struct MemberDigest {
+    hasher: Sha256,
+    stored: bool,
+}
+
+impl MemberDigest {
+    pub(crate) fn new(header: &MemberHeader) -> Self {
+        let mut hasher = Sha256::new();
+        if let Some(map) = &header.sparse {
+            let mut text = Vec::new();
+            map.encode(&mut text);
+            hasher.update(&text);
+        }
+        Self { hasher, stored: header.sparse.is_some() }
+    }
+
+    pub(crate) fn update(&mut self, data: &[u8]) {
+        self.hasher.update(data);
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        let digest = self.hasher.finalize().into();
+        if self.stored { Digest::Stored(digest) } else { Digest::Content(digest) }
+    }
+}

@@ -1,0 +1,528 @@
+//! The walk: one thing after the other, in listing order.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::io::Errno;
+
+use super::SourceOptions;
+use super::directory::{NameList, open_directory, open_place, open_quietly, stat_directory};
+use super::found::Found;
+use super::given::{Given, arrange};
+use super::tag::{CACHE_TAG, is_cache, is_listing_name, is_restored_listing};
+use crate::error::{Error, Result};
+use crate::observe::{Event, LeftOut, Observer, Warning};
+use crate::path::MemberPath;
+
+/// How many directories on the way down are kept open; at least 2. The others are opened again,
+/// and found to be the same, when the walk comes back to them.
+const MAX_HANDLES: usize = 16;
+
+/// How often something is looked at again that changes between two looks.
+const LOOKS: usize = 3;
+
+/// Walks through a tree by directory handles and finds what is there, in listing order.
+///
+/// Patterns, tags, file systems and own files are seen to: what is left out is told to the
+/// observer as [`Event::LeftOut`], and what cannot be looked at as [`Event::Failed`].
+#[derive(Debug)]
+pub struct Walk {
+    options: SourceOptions,
+    /// Where given paths are looked up.
+    directory: Arc<OwnedFd>,
+    directory_path: PathBuf,
+    given: VecDeque<Given>,
+    /// The directories from the given one down to where the walk is. The first and the last few
+    /// are open.
+    stack: Vec<Frame>,
+    /// Member name of the last directory on the stack; empty for the root of the tree.
+    path: Vec<u8>,
+    /// File systems of the given path that the walk is in, and of those given inside it.
+    devices: Vec<u64>,
+    left_out: u64,
+    failed: u64,
+    vanished: u64,
+}
+
+/// A directory that the walk is in.
+#[derive(Debug)]
+struct Frame {
+    handle: Option<Arc<OwnedFd>>,
+    id: Id,
+    /// Length of its member name, which is the beginning of [`Walk::path`].
+    path_len: usize,
+    names: NameList,
+}
+
+/// Device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Id(u64, u64);
+
+impl Id {
+    fn of(stat: &Stat) -> Self {
+        Self(stat.st_dev, stat.st_ino)
+    }
+}
+
+/// What comes of opening a directory that was found.
+enum Entered {
+    Found(Option<Found>),
+    /// It is no directory any more.
+    Changed,
+}
+
+impl Walk {
+    /// Prepares to walk through `paths`, those that are relative as seen from `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadSource`] for paths that have `..` or whose member names collide, [`Error::Io`]
+    /// when `directory` cannot be opened. A path that does not exist is told later.
+    pub fn new(directory: &Path, paths: &[PathBuf], options: SourceOptions) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle =
+            openat(CWD, directory, flags, Mode::empty()).map_err(Error::io("open", directory))?;
+        Ok(Self {
+            options,
+            given: arrange(&handle, paths)?.into(),
+            directory: Arc::new(handle),
+            directory_path: directory.into(),
+            stack: Vec::new(),
+            path: Vec::new(),
+            devices: Vec::new(),
+            left_out: 0,
+            failed: 0,
+            vanished: 0,
+        })
+    }
+
+    /// Returns how many things were left out by intent; a directory whose contents were left out
+    /// counts as one.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Returns how many things could not be looked at. Directories that were found and are
+    /// [`lost`](Found::lost) are not among them.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Returns how many things were gone when the walk came to them.
+    pub fn vanished(&self) -> u64 {
+        self.vanished
+    }
+
+    /// Returns the next thing in listing order, a directory before its contents.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] alone: all else is told to the observer, and the walk goes on.
+    pub fn next(&mut self, observer: &mut dyn Observer) -> Result<Option<Found>> {
+        loop {
+            if observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let found = if !self.stack.is_empty() {
+                self.step(observer)
+            } else if let Some(given) = self.given.pop_front() {
+                self.begin(&given, observer)
+            } else {
+                return Ok(None);
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Goes on in the last directory on the stack.
+    fn step(&mut self, observer: &mut dyn Observer) -> Option<Found> {
+        let frame = self.stack.last_mut()?;
+        let Some((name, reason)) = frame.names.take() else {
+            self.leave(observer);
+            return None;
+        };
+        let path = join(&self.path, name);
+        let parent = frame.handle.clone()?;
+        match reason {
+            Some(reason) => self.leave_out(&path, reason, observer),
+            None => self.visit(&parent, path, observer),
+        }
+    }
+
+    /// Begins with the next given path.
+    fn begin(&mut self, given: &Given, observer: &mut dyn Observer) -> Option<Found> {
+        let found = match &given.parent {
+            Some(parent) => self.begin_named(given, parent, observer),
+            None => self.begin_directory(given, observer),
+        };
+        found.unwrap_or_else(|errno| {
+            let path = self.directory_path.join(&given.path);
+            self.fail(&given.member, "find", path, errno.into(), observer)
+        })
+    }
+
+    fn begin_named(
+        &mut self,
+        given: &Given,
+        parent: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Found>, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = openat(&self.directory, parent, flags, Mode::empty())?;
+        let name = given.member.file_name();
+        let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        self.note_devices(given, &stat);
+        if self.excludes(&given.member, is_directory(&stat)) {
+            return Ok(self.leave_out(&given.member, LeftOut::Excluded, observer));
+        }
+        Ok(self.visit(&Arc::new(parent), given.member.clone(), observer))
+    }
+
+    /// Begins with a given path that means the directory itself, even behind a link.
+    fn begin_directory(
+        &mut self,
+        given: &Given,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Found>, Errno> {
+        let path = given.path.as_path();
+        let stat = statat(&self.directory, path, AtFlags::empty())?;
+        if !is_directory(&stat) {
+            return Err(Errno::NOTDIR);
+        }
+        self.note_devices(given, &stat);
+        let member = given.member.clone();
+        if !member.is_root() && self.excludes(&member, true) {
+            return Ok(self.leave_out(&member, LeftOut::Excluded, observer));
+        }
+        let bytes = path.as_os_str().as_bytes();
+        match open_quietly(&self.directory, bytes, OFlags::DIRECTORY) {
+            Ok(handle) => Ok(Some(self.descend(None, handle, stat, member, observer))),
+            Err(error @ Errno::NOENT) => Err(error),
+            Err(error) => {
+                let lost = Some(error.into());
+                Ok(Some(Found { lost, ..self.found(None, member, stat) }))
+            }
+        }
+    }
+
+    /// Notes the file systems that a given path brings.
+    fn note_devices(&mut self, given: &Given, stat: &Stat) {
+        self.devices = vec![stat.st_dev];
+        for path in &given.inner {
+            if let Ok(stat) = statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW) {
+                self.devices.push(stat.st_dev);
+            }
+        }
+    }
+
+    /// Looks at one thing, and goes into it when it is a directory.
+    fn visit(
+        &mut self,
+        parent: &Arc<OwnedFd>,
+        path: MemberPath,
+        observer: &mut dyn Observer,
+    ) -> Option<Found> {
+        for _ in 0..LOOKS {
+            let stat = match statat(parent, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => return self.vanish(&path, observer),
+                Err(errno) => {
+                    let file = self.file(&path);
+                    return self.fail(&path, "read the metadata of", file, errno.into(), observer);
+                }
+            };
+            if !is_directory(&stat) {
+                return self.visit_file(parent, path, stat, observer);
+            }
+            if let Entered::Found(found) = self.enter(parent, &path, stat, observer) {
+                return found;
+            }
+        }
+        let file = self.file(&path);
+        self.fail(&path, "open", file, Errno::NOTDIR.into(), observer)
+    }
+
+    fn visit_file(
+        &mut self,
+        parent: &Arc<OwnedFd>,
+        path: MemberPath,
+        stat: Stat,
+        observer: &mut dyn Observer,
+    ) -> Option<Found> {
+        let id = Id::of(&stat);
+        let reason = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Socket => Some(LeftOut::Socket),
+            // Where the directory gives another inode than stat does, this is the first to see it.
+            _ if self.options.own_files.contains(&(id.0, id.1)) => Some(LeftOut::Archive),
+            FileType::RegularFile
+                if is_listing_name(path.as_bytes())
+                    && is_restored_listing(parent, path.file_name()) =>
+            {
+                Some(LeftOut::RestoredListing)
+            }
+            _ => None,
+        };
+        match reason {
+            Some(reason) => self.leave_out(&path, reason, observer),
+            None => Some(self.found(Some(parent.clone()), path, stat)),
+        }
+    }
+
+    fn enter(
+        &mut self,
+        parent: &Arc<OwnedFd>,
+        path: &MemberPath,
+        stat: Stat,
+        observer: &mut dyn Observer,
+    ) -> Entered {
+        let place = || Some(parent.clone());
+        if self.is_elsewhere(&stat) {
+            self.leave_out(path, LeftOut::OtherFileSystem, observer);
+            let found = self.found(place(), path.clone(), stat);
+            return Entered::Found(Some(Found { partial: true, ..found }));
+        }
+        match open_directory(parent, path.file_name()) {
+            Ok(handle) => {
+                let found = self.descend(place(), handle, stat, path.clone(), observer);
+                Entered::Found(Some(found))
+            }
+            Err(Errno::NOENT) => Entered::Found(self.vanish(path, observer)),
+            Err(Errno::NOTDIR | Errno::LOOP) => Entered::Changed,
+            Err(errno) => {
+                let found = self.found(place(), path.clone(), stat);
+                Entered::Found(Some(Found { lost: Some(errno.into()), ..found }))
+            }
+        }
+    }
+
+    /// Reads the names in an open directory, and makes it the one that the walk goes on in.
+    fn descend(
+        &mut self,
+        parent: Option<Arc<OwnedFd>>,
+        handle: OwnedFd,
+        stat: Stat,
+        path: MemberPath,
+        observer: &mut dyn Observer,
+    ) -> Found {
+        let handle = Arc::new(handle);
+        let (stat, unsearchable) = stat_directory(&handle).unwrap_or((stat, None));
+        let mut found = Found { itself: Some(handle.clone()), ..self.found(parent, path, stat) };
+        // Opening can mount what was not there when it was looked at.
+        if self.is_elsewhere(&stat) {
+            self.leave_out(&found.path, LeftOut::OtherFileSystem, observer);
+            found.partial = true;
+            return found;
+        }
+        if unsearchable.is_some() {
+            found.lost = unsearchable;
+            return found;
+        }
+        let (names, partial, error) = self.read_names(&found.path, &handle, observer);
+        (found.partial, found.lost) = (partial, error);
+        self.push(handle, Id::of(&stat), &found.path, names);
+        found
+    }
+
+    fn read_names(
+        &mut self,
+        path: &MemberPath,
+        handle: &OwnedFd,
+        observer: &mut dyn Observer,
+    ) -> (NameList, bool, Option<io::Error>) {
+        let options = &self.options;
+        let (mut names, error) =
+            NameList::read(handle, |name, kind, ino| judge(options, handle, path, name, kind, ino));
+        let marks = &options.exclude_if_present;
+        let tag = if options.exclude_caches && names.has(CACHE_TAG) && is_cache(handle) {
+            names.retain(|name| name == CACHE_TAG);
+            Some(LeftOut::CacheDirectory)
+        } else if marks.iter().any(|mark| names.has(mark)) {
+            names.retain(|name| marks.iter().any(|mark| mark == name));
+            Some(LeftOut::Marked)
+        } else {
+            None
+        };
+        if let Some(reason) = tag {
+            self.leave_out(path, reason, observer);
+        }
+        let partial = tag.is_some() || names.any_left_out();
+        (names, partial, error)
+    }
+
+    fn push(&mut self, handle: Arc<OwnedFd>, id: Id, path: &MemberPath, names: NameList) {
+        self.path.clear();
+        if !path.is_root() {
+            self.path.extend_from_slice(path.as_bytes());
+        }
+        // The first one stays open: from there every other can be found again by names.
+        let far = self.stack.len().checked_sub(MAX_HANDLES - 1).filter(|&index| index > 0);
+        if let Some(frame) = far.and_then(|index| self.stack.get_mut(index)) {
+            frame.handle = None;
+        }
+        let path_len = self.path.len();
+        self.stack.push(Frame { handle: Some(handle), id, path_len, names });
+    }
+
+    /// Goes back up from a directory whose names were all taken.
+    fn leave(&mut self, observer: &mut dyn Observer) {
+        let mut child = self.stack.pop().and_then(|frame| frame.handle);
+        while let Some(frame) = self.stack.last() {
+            self.path.truncate(frame.path_len);
+            if frame.handle.is_some() {
+                return;
+            }
+            match self.reopen(child.take()) {
+                Ok(handle) => {
+                    if let Some(frame) = self.stack.last_mut() {
+                        frame.handle = Some(Arc::new(handle));
+                    }
+                    return;
+                }
+                Err(errno) => self.abandon(errno, observer),
+            }
+        }
+    }
+
+    /// Opens the last directory on the stack again, best from its child.
+    fn reopen(&self, child: Option<Arc<OwnedFd>>) -> Result<OwnedFd, Errno> {
+        let frame = self.stack.last().ok_or(Errno::STALE)?;
+        let above = child.and_then(|child| open_place(child, b"..").ok());
+        if let Some(handle) = above.filter(|handle| is_same(handle, frame.id)) {
+            return Ok(handle);
+        }
+        let open = self.stack.iter().rposition(|frame| frame.handle.is_some());
+        let below = open.and_then(|index| self.stack.get(index..)).unwrap_or_default();
+        let mut handle: Option<OwnedFd> = None;
+        for pair in below.windows(2) {
+            let [upper, lower] = pair else { continue };
+            let name = self.path.get(upper.path_len..lower.path_len).unwrap_or_default();
+            let name = name.strip_prefix(b"/").unwrap_or(name);
+            let next = match (&handle, &upper.handle) {
+                (Some(handle), _) => open_place(handle, name)?,
+                (None, Some(handle)) => open_place(handle, name)?,
+                (None, None) => return Err(Errno::STALE),
+            };
+            if !is_same(&next, lower.id) {
+                return Err(Errno::STALE);
+            }
+            handle = Some(next);
+        }
+        handle.ok_or(Errno::STALE)
+    }
+
+    /// Gives up the rest of a directory that is no longer where it was.
+    fn abandon(&mut self, errno: Errno, observer: &mut dyn Observer) {
+        let rest = self.stack.pop().is_some_and(|frame| !frame.names.is_exhausted());
+        if rest {
+            let member = if self.path.is_empty() {
+                MemberPath::from(".")
+            } else {
+                MemberPath::new(self.path.clone())
+            };
+            let file = self.file(&member);
+            self.fail(&member, "go back to", file, errno.into(), observer);
+        }
+    }
+
+    fn found(&self, parent: Option<Arc<OwnedFd>>, path: MemberPath, stat: Stat) -> Found {
+        let wants_xattrs = self.options.xattrs;
+        Found { path, stat, partial: false, lost: None, parent, itself: None, wants_xattrs }
+    }
+
+    fn excludes(&self, path: &MemberPath, is_dir: bool) -> bool {
+        self.options.exclude.matches(path, is_dir)
+    }
+
+    fn is_elsewhere(&self, stat: &Stat) -> bool {
+        self.options.one_file_system && !self.devices.contains(&stat.st_dev)
+    }
+
+    fn file(&self, path: &MemberPath) -> PathBuf {
+        self.directory_path.join(OsStr::from_bytes(path.as_bytes()))
+    }
+
+    fn leave_out(
+        &mut self,
+        path: &MemberPath,
+        reason: LeftOut,
+        observer: &mut dyn Observer,
+    ) -> Option<Found> {
+        self.left_out += 1;
+        observer.event(Event::LeftOut { path, reason });
+        None
+    }
+
+    fn vanish(&mut self, path: &MemberPath, observer: &mut dyn Observer) -> Option<Found> {
+        self.vanished += 1;
+        observer.event(Event::Warning { path, warning: &Warning::Vanished });
+        None
+    }
+
+    fn fail(
+        &mut self,
+        path: &MemberPath,
+        op: &'static str,
+        file: PathBuf,
+        source: io::Error,
+        observer: &mut dyn Observer,
+    ) -> Option<Found> {
+        self.failed += 1;
+        let error = &Error::Io { op, path: file, source };
+        observer.event(Event::Failed { path, error });
+        None
+    }
+}
+
+/// Says why a name in a directory is left out, as far as that can be said before it is visited:
+/// whether its directory is whole must be known then.
+fn judge(
+    options: &SourceOptions,
+    directory: &OwnedFd,
+    path: &MemberPath,
+    name: &[u8],
+    kind: FileType,
+    ino: u64,
+) -> Option<LeftOut> {
+    let stat = || statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    if !options.exclude.is_empty() {
+        let is_dir = match kind {
+            FileType::Unknown => stat().is_ok_and(|stat| is_directory(&stat)),
+            kind => kind == FileType::Directory,
+        };
+        if options.exclude.matches(&path.join(name), is_dir) {
+            return Some(LeftOut::Excluded);
+        }
+    }
+    let own = options.own_files.iter().any(|file| file.1 == ino)
+        && stat().is_ok_and(|stat| options.own_files.contains(&(stat.st_dev, stat.st_ino)));
+    own.then_some(LeftOut::Archive)
+}
+
+fn join(directory: &[u8], name: &[u8]) -> MemberPath {
+    let mut path = Vec::with_capacity(directory.len() + 1 + name.len());
+    path.extend_from_slice(directory);
+    if !directory.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    MemberPath::new(path)
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+fn is_same(handle: &OwnedFd, id: Id) -> bool {
+    rustix::fs::fstat(handle).is_ok_and(|stat| Id::of(&stat) == id)
+}
+
+#[cfg(test)]
+mod tests;

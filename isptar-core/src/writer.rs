@@ -1,0 +1,504 @@
+//! Writing an archive member by member.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+use tempfile::SpooledTempFile;
+
+use crate::codec::Packer;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{Chunks, Entry, Kind, Location};
+use crate::format::header::{Header, Magic};
+use crate::format::info::{ArchiveInfo, FORMAT};
+use crate::format::member::{MemberHeader, prologue};
+use crate::format::tables::{ListingBlock, Tables};
+use crate::format::trailer::SizeTrailer;
+use crate::format::{BLOCK, INFO_NAME, chunk_size, gzip, padding};
+use crate::io::Sink;
+use crate::limits::Limits;
+use crate::pack::{Details, MemberDigest, MemberPacker, entry_of};
+use crate::path::MemberPath;
+
+/// Level at which listing, tables and archive info are packed, unless nothing is.
+const LISTING_LEVEL: u8 = 6;
+
+/// Bytes of text after which a listing block ends at the next line end.
+const BLOCK_TEXT: usize = 256 << 10;
+
+/// Bytes of packed listing that are kept in memory before a file is made for them.
+const SPOOL_MEMORY: usize = 1 << 20;
+
+/// How an archive is written.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WriterOptions {
+    /// Compression level: 0 stores, 12 is the smallest. Default 6.
+    pub level: u8,
+    /// Refuse members that do not come in the order of their names, each name once. Default true.
+    /// Without it members may come in any order; a search in an archive that they did not come to
+    /// in order reads the whole listing.
+    pub sorted: bool,
+    /// When the archive was begun, in seconds since 1970.
+    pub created: Option<u64>,
+    /// What makes the archive, for its info.
+    pub tool: Option<String>,
+    /// Directory for the packed listing, once it is larger than a megabyte; the system's temporary
+    /// directory when absent.
+    pub spool: Option<PathBuf>,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { level: 6, sorted: true, created: None, tool: None, spool: None }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Length of the archive in bytes.
+    pub archive_size: u64,
+    /// SHA-256 of the listing: the archive's identity.
+    pub identity: [u8; 32],
+    /// Number of entries.
+    pub entries: u64,
+    /// Bytes of content of all files, holes included.
+    pub content_size: u64,
+}
+
+/// Writes an archive, fed member by member.
+///
+/// Nothing is complete before [`Self::finish`]; a writer that is dropped leaves no archive.
+#[derive(Debug)]
+pub struct ArchiveWriter<S> {
+    output: Output<S>,
+    packer: MemberPacker,
+    buffer: Vec<u8>,
+    listing: ListingWriter,
+    limits: Limits,
+    /// Whether the order of names is demanded, and whether it was kept so far.
+    sorted: bool,
+    in_order: bool,
+    created: Option<u64>,
+    tool: Option<String>,
+    incomplete: bool,
+    previous: Option<MemberPath>,
+    entries: u64,
+    content_size: u64,
+    /// Names in the root that the listing's own name must differ from.
+    reserved: BTreeSet<Vec<u8>>,
+}
+
+impl<S: Sink> ArchiveWriter<S> {
+    /// Begins an archive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`].
+    pub fn new(sink: S, options: &WriterOptions) -> Result<Self> {
+        let limits = Limits::default();
+        let level = if options.level == 0 { 0 } else { LISTING_LEVEL };
+        let mut writer = Self {
+            output: Output { sink, offset: 0 },
+            packer: MemberPacker::new(options.level, limits),
+            buffer: Vec::new(),
+            listing: ListingWriter::new(level, limits, options.spool.as_deref()),
+            limits,
+            sorted: options.sorted,
+            in_order: true,
+            created: options.created,
+            tool: options.tool.clone(),
+            incomplete: false,
+            previous: None,
+            entries: 0,
+            content_size: 0,
+            reserved: BTreeSet::new(),
+        };
+        let (header, body) = prologue();
+        let mut streams = Vec::new();
+        writer.listing.packer.pack(&header, &mut streams);
+        writer.listing.packer.pack(&body, &mut streams);
+        writer.output.write(&streams)?;
+        Ok(writer)
+    }
+
+    /// Says that something which should be in the archive is not.
+    pub fn set_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Appends a member and returns its entry. Of a file, `content` must give exactly
+    /// [`MemberHeader::data_len`] bytes; of anything else it is not read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfOrder`], [`Error::UnsafePath`], [`Error::Unstorable`] and a failure to read
+    /// the content of a small file leave the archive as it was, everything else leaves it unfit to
+    /// be finished.
+    pub fn append<R: Read>(
+        &mut self,
+        header: &MemberHeader,
+        details: Details,
+        mut content: R,
+    ) -> Result<Entry> {
+        self.check_path(&header.path)?;
+        let data_len = if let Kind::File { .. } = header.kind { header.data_len() } else { 0 };
+        let chunk = chunk_size(data_len);
+        let failed = |source| Error::Content { path: header.path.clone(), source };
+        if data_len > chunk {
+            let mut member = self.begin(header)?;
+            let mut data = vec![0; usize::try_from(chunk).unwrap_or(usize::MAX)];
+            let mut left = data_len;
+            while left > 0 {
+                let len = usize::try_from(left.min(chunk)).unwrap_or(usize::MAX);
+                content.read_exact(&mut data[..len]).map_err(failed)?;
+                self.append_chunk(&mut member, &data[..len])?;
+                left -= len as u64;
+            }
+            at_end(&mut content).map_err(failed)?;
+            return self.end(member, details);
+        }
+        let mut data = vec![0; usize::try_from(data_len).unwrap_or(usize::MAX)];
+        content.read_exact(&mut data).map_err(failed)?;
+        if matches!(header.kind, Kind::File { .. }) {
+            at_end(&mut content).map_err(failed)?;
+        }
+        let mut stream = std::mem::take(&mut self.buffer);
+        stream.clear();
+        let packed = self.packer.pack_whole(header, details, &data, &mut stream);
+        let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
+        let appended = packed.map_err(unstorable).and_then(|entry| self.push(entry, &stream));
+        self.buffer = stream;
+        appended
+    }
+
+    /// Appends a member that was packed as one stream.
+    pub(crate) fn push(&mut self, mut entry: Entry, stream: &[u8]) -> Result<Entry> {
+        self.check_path(&entry.path)?;
+        entry.location = Some(self.location());
+        self.output.write(stream)?;
+        self.record(&entry)?;
+        Ok(entry)
+    }
+
+    /// Records an entry that has no bytes.
+    pub(crate) fn push_lost(&mut self, entry: &Entry) -> Result<()> {
+        self.check_path(&entry.path)?;
+        self.record(entry)
+    }
+
+    /// Begins a member of several streams.
+    pub(crate) fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
+        self.check_path(&header.path)?;
+        let mut stream = Vec::new();
+        let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
+        self.packer.pack_headers(header, &mut stream).map_err(unstorable)?;
+        let location = self.location();
+        self.output.write(&stream)?;
+        Ok(OpenMember {
+            header: header.clone(),
+            location,
+            packed: vec![stream.len() as u64],
+            left: header.data_len(),
+            digest: MemberDigest::new(header),
+        })
+    }
+
+    /// Appends the next chunk of a member.
+    pub(crate) fn append_chunk(&mut self, member: &mut OpenMember, data: &[u8]) -> Result<()> {
+        member.digest.update(data);
+        member.left -= data.len() as u64;
+        let last = (member.left == 0).then(|| member.header.data_len());
+        let mut stream = std::mem::take(&mut self.buffer);
+        stream.clear();
+        self.packer.pack_chunk(data, last, &mut stream);
+        member.packed.push(stream.len() as u64);
+        let written = self.output.write(&stream);
+        self.buffer = stream;
+        written
+    }
+
+    /// Ends a member of several streams.
+    pub(crate) fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
+        let chunks = Chunks { size: chunk_size(member.header.data_len()), packed: member.packed };
+        let entry = Entry {
+            location: Some(member.location),
+            packed: Some(chunks.packed.iter().sum()),
+            chunks: Some(chunks),
+            digest: Some(member.digest.finish()),
+            ..entry_of(&member.header, details)
+        };
+        self.record(&entry)?;
+        Ok(entry)
+    }
+
+    fn location(&self) -> Location {
+        Location { depth: 0, slice: 1, offset: self.output.offset, zoffset: 0 }
+    }
+
+    /// Checks that a member may come next.
+    fn check_path(&self, path: &MemberPath) -> Result<()> {
+        crate::path::SafePath::new(path, &self.limits)?;
+        if !path.is_canonical() {
+            let kind = FormatError::invalid("name", path.as_bytes());
+            return Err(Error::Unstorable { path: path.clone(), kind });
+        }
+        match &self.previous {
+            Some(previous) if self.sorted && previous >= path => {
+                Err(Error::OutOfOrder { previous: previous.clone(), next: path.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn record(&mut self, entry: &Entry) -> Result<()> {
+        self.listing.push(entry)?;
+        self.entries += 1;
+        if entry.location.is_some() {
+            self.content_size += entry.kind.size();
+        }
+        if entry.path.as_bytes().starts_with(INFO_NAME) {
+            self.reserved.insert(entry.path.as_bytes().to_vec());
+        }
+        self.in_order &= self.previous.as_ref().is_none_or(|previous| *previous < entry.path);
+        self.previous = Some(entry.path.clone());
+        Ok(())
+    }
+
+    /// Writes listing, tables, archive info and size trailer, and publishes the archive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`].
+    pub fn finish(self) -> Result<(S, Written)> {
+        let mut listing = self.listing.finish()?;
+        let tables = &listing.tables;
+        let tables_text = if tables.is_implied() { Vec::new() } else { tables.encode() };
+        let mut packed_tables = Vec::new();
+        if !tables_text.is_empty() {
+            listing.packer.pack(&tables_text, &mut packed_tables);
+        }
+        let info = ArchiveInfo {
+            listing_size: listing.packed_len + packed_tables.len() as u64,
+            listing_real_size: listing.text_len + tables_text.len() as u64,
+            format: Some(FORMAT),
+            tables_size: packed_tables.len() as u64,
+            entries: self.entries,
+            data_size: self.output.offset,
+            content_size: Some(self.content_size),
+            listing_sha256: Some(listing.identity),
+            sorted: self.in_order,
+            created: self.created,
+            incomplete: self.incomplete,
+            tool: self.tool.clone(),
+            ..ArchiveInfo::default()
+        };
+        let info_text = info.encode();
+        let mut packed_info = Vec::new();
+        listing.packer.pack(&info_text, &mut packed_info);
+
+        let info_size = packed_info.len() as u64;
+        let digits = info_size.to_string().len() as u64;
+        let size = info.listing_real_size + info_text.len() as u64 + digits;
+        let trailer = SizeTrailer { info_size, padding: padding(size) };
+        let path = MemberPath::from(INFO_NAME);
+        let trailer = trailer.encode().map_err(|kind| Error::Unstorable { path, kind })?;
+
+        let header = listing_header(&self.reserved, self.created, size);
+        let mut output = self.output;
+        let mut stream = Vec::new();
+        gzip::push_stored(&header, crc32fast::hash(&header), &mut stream);
+        output.write(&stream)?;
+        output.copy(&mut listing.spool)?;
+        output.write(&packed_tables)?;
+        output.write(&packed_info)?;
+        output.write(&trailer)?;
+        output.sink.finish_slice()?;
+        output.sink.publish()?;
+        let written = Written {
+            archive_size: output.offset,
+            identity: listing.identity,
+            entries: self.entries,
+            content_size: self.content_size,
+        };
+        Ok((output.sink, written))
+    }
+}
+
+/// Returns the tar header of the member that holds the listing.
+fn listing_header(reserved: &BTreeSet<Vec<u8>>, created: Option<u64>, size: u64) -> [u8; BLOCK] {
+    let mut name = INFO_NAME.to_vec();
+    let mut number = 0u64;
+    while reserved.contains(&name) {
+        number += 1;
+        name = [INFO_NAME, b".", number.to_string().as_bytes()].concat();
+    }
+    Header {
+        name,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        size,
+        mtime: created.and_then(|created| i64::try_from(created).ok()).unwrap_or(0),
+        typeflag: b'0',
+        linkname: Vec::new(),
+        uname: Vec::new(),
+        gname: Vec::new(),
+        device: (0, 0),
+        magic: Magic::Ustar,
+    }
+    .encode()
+}
+
+/// The sink, and how many bytes it took.
+#[derive(Debug)]
+struct Output<S> {
+    sink: S,
+    offset: u64,
+}
+
+impl<S: Sink> Output<S> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write(bytes)?;
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Appends all of a spool.
+    fn copy(&mut self, spool: &mut SpooledTempFile) -> Result<()> {
+        spool.seek(SeekFrom::Start(0)).map_err(spool_error)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match spool.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.write(&buffer[..count])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(spool_error(error)),
+            }
+        }
+    }
+}
+
+/// A member of several streams that is being written.
+#[derive(Debug)]
+pub(crate) struct OpenMember {
+    header: MemberHeader,
+    location: Location,
+    packed: Vec<u64>,
+    left: u64,
+    digest: MemberDigest,
+}
+
+/// Checks that a reader has no more to give than was said.
+fn at_end(content: &mut impl Read) -> io::Result<()> {
+    let mut byte = [0];
+    match content.read(&mut byte)? {
+        0 => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "there is more of it than its size")),
+    }
+}
+
+fn spool_error(source: io::Error) -> Error {
+    Error::Output { op: "spool the listing of", path: None, source }
+}
+
+/// Collects entries and packs them block by block into a spool.
+#[derive(Debug)]
+struct ListingWriter {
+    packer: Packer,
+    limits: Limits,
+    text: Vec<u8>,
+    /// Entries in `text`, and the name of the first.
+    entries: u64,
+    first: MemberPath,
+    text_len: u64,
+    packed_len: u64,
+    identity: Sha256,
+    tables: Tables,
+    spool: SpooledTempFile,
+}
+
+/// A listing that is complete.
+struct Listing {
+    identity: [u8; 32],
+    text_len: u64,
+    packed_len: u64,
+    tables: Tables,
+    spool: SpooledTempFile,
+    packer: Packer,
+}
+
+impl ListingWriter {
+    fn new(level: u8, limits: Limits, spool: Option<&std::path::Path>) -> Self {
+        let spool = match spool {
+            Some(directory) => tempfile::spooled_tempfile_in(SPOOL_MEMORY, directory),
+            None => tempfile::spooled_tempfile(SPOOL_MEMORY),
+        };
+        Self {
+            packer: Packer::new(level),
+            limits,
+            text: Vec::new(),
+            entries: 0,
+            first: MemberPath::default(),
+            text_len: 0,
+            packed_len: 0,
+            identity: Sha256::new(),
+            tables: Tables::default(),
+            spool,
+        }
+    }
+
+    fn push(&mut self, entry: &Entry) -> Result<()> {
+        if self.text.len() >= BLOCK_TEXT {
+            self.flush()?;
+        }
+        if self.entries == 0 {
+            self.first = entry.path.clone();
+        }
+        let unstorable = |kind| Error::Unstorable { path: entry.path.clone(), kind };
+        entry.encode(&self.limits, &mut self.text).map_err(unstorable)?;
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Ends a block.
+    fn flush(&mut self) -> Result<()> {
+        let mut stream = Vec::new();
+        self.packer.pack(&self.text, &mut stream);
+        // The writer must not make what its reader refuses.
+        if self.text.len() as u64 > self.limits.listing_ratio * stream.len() as u64 {
+            stream.clear();
+            gzip::push_stored(&self.text, crc32fast::hash(&self.text), &mut stream);
+        }
+        self.spool.write_all(&stream).map_err(spool_error)?;
+        self.identity.update(&self.text);
+        self.text_len += self.text.len() as u64;
+        self.packed_len += stream.len() as u64;
+        self.tables.blocks.push(ListingBlock {
+            packed: stream.len() as u64,
+            real: self.text.len() as u64,
+            entries: std::mem::take(&mut self.entries),
+            first: std::mem::take(&mut self.first),
+        });
+        self.text.clear();
+        Ok(())
+    }
+
+    /// Closes the listing with an empty line.
+    fn finish(mut self) -> Result<Listing> {
+        self.text.push(b'\n');
+        self.flush()?;
+        let listing = Listing {
+            identity: self.identity.finalize().into(),
+            text_len: self.text_len,
+            packed_len: self.packed_len,
+            tables: self.tables,
+            spool: self.spool,
+            packer: self.packer,
+        };
+        Ok(listing)
+    }
+}
