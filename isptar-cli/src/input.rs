@@ -9,6 +9,7 @@ use isptar_core::path::printable;
 use isptar_core::{Archive, Error, Limits, TarReader};
 use liblzma::read::XzDecoder;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -24,6 +25,25 @@ pub(crate) enum Input {
     Listed(Box<Archive<File>>),
     /// A tar without one.
     Foreign(Box<Foreign>, Packing),
+}
+
+impl Input {
+    /// Warns of a tar that was read and has no end.
+    pub(crate) fn check_end(&self, path: &Path, ui: &Ui) -> Exit {
+        match self {
+            Self::Listed(_) => Exit::Good,
+            Self::Foreign(tar, _) => check_end(tar, path, ui),
+        }
+    }
+}
+
+/// Warns of a tar that was read and has no end: it may have been cut between two members.
+pub(crate) fn check_end(tar: &Foreign, path: &Path, ui: &Ui) -> Exit {
+    if !tar.end_missing() {
+        return Exit::Good;
+    }
+    ui.warning(&format!("{}: ends without the blocks that end a tar, was it cut?", shown(path)));
+    Exit::Warnings
 }
 
 /// How a tar is compressed.

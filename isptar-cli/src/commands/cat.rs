@@ -143,7 +143,7 @@ impl Printer<'_> {
 
     fn listed(&mut self, archive: &Archive<File>, path: &MemberPath) -> Result<(), Failure> {
         let entry = archive.find(path)?.ok_or_else(|| Error::NotFound(path.clone()))?;
-        let entry = select::resolve(archive, entry)?;
+        let entry = archive.content_entry(&entry)?;
         select::check_file(&entry)?;
         let (start, end) = self.resolve(&entry.path, entry.kind.size())?;
         if self.range.is_some() {
@@ -167,6 +167,7 @@ impl Printer<'_> {
         paths: &[MemberPath],
     ) -> Result<(), Failure> {
         let met = self.pass(&mut tar, paths, true)?;
+        self.exit = self.exit.max(input::check_end(&tar, archive, self.ui));
         let mut targets = Vec::new();
         for (path, met) in paths.iter().zip(met) {
             let failure = match met {

@@ -108,7 +108,9 @@ fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(
     wanted.visit(&mut input, &mut |entry, place, wanted| match args.depth {
         Some(most) if wanted.depth(&plain_name(&entry.path)) > most => Ok(()),
         _ => printer.entry(entry, place),
-    })
+    })?;
+    printer.exit = printer.exit.max(input.check_end(&args.archive, printer.ui));
+    Ok(())
 }
 
 struct Printer<'a> {
@@ -223,7 +225,7 @@ fn digest(entry: &Entry, place: Place<'_, '_>) -> Result<Option<[u8; 32]>, Error
             if !matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. }) {
                 return Ok(None);
             }
-            let entry = select::resolve(archive, entry.clone())?;
+            let entry = archive.content_entry(entry)?;
             if let Some(known) = known_digest(&entry) {
                 return Ok(Some(known));
             }
