@@ -76,7 +76,12 @@ impl World {
 
     /// Runs another program in the directory; `None` when it is not installed.
     pub(crate) fn tool(&self, program: &str, args: &[&str], input: &[u8]) -> Option<Done> {
-        let known = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        let known = Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .status();
         if known.is_err() {
             let required = std::env::var_os("ISPTAR_REQUIRE_TOOLS").is_some_and(|set| set == "1");
             assert!(!required, "{program} is not installed");
