@@ -1,2 +1,19 @@
-//! The isptar program.
-fn main() {}
+//! The isptar program: backups as plain `.tar.gz` files, listed and taken apart at once.
+
+mod cli;
+mod commands;
+mod exit;
+mod failure;
+mod input;
+mod json;
+mod output;
+mod progress;
+mod reporter;
+mod signals;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os()).into()
+}

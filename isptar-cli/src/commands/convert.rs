@@ -1,0 +1,78 @@
+//! `isptar convert`: from any tar to an archive with a listing.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use isptar_core::{CreateOptions, CreateReport};
+
+use super::store::{self, StoreArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::open_foreign;
+use crate::reporter::Reporter;
+use crate::signals::Signals;
+use crate::ui::Ui;
+
+/// Make an archive with a listing of any tar.
+///
+/// FOREIGN is a tar of any program, plain or compressed by gzip, zstd, xz or bzip2. It is read once
+/// from front to back, and nothing is written but the archive.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Tar to read; - is standard input
+    #[arg(value_name = "FOREIGN")]
+    foreign: PathBuf,
+    /// File to write; - is standard output
+    #[arg(value_name = "ARCHIVE")]
+    archive: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  isptar convert old.tar.xz new.tar.gz
+  docker save image | isptar convert - image.tar.gz";
+
+/// Runs `isptar convert`.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
+    store::check(&args.archive)?;
+    let options = args.store.to_options(&args.archive, SystemTime::now());
+    let signals = Signals::start()?;
+    let stream = store::stream(&args.archive, ui)?;
+    let mut reporter = Reporter::new(ui, &signals, args.store.telling(), stream);
+    match job(args, &options, &mut reporter, ui) {
+        Ok(report) => {
+            let text = store::summary(&report, false);
+            let summary = store::summary_json("convert", &report, false);
+            Ok(reporter.finish(&text, summary, store::exit(&report)))
+        }
+        Err(failure) => Ok(reporter.fail(&failure)),
+    }
+}
+
+fn job(
+    args: &Args,
+    options: &CreateOptions,
+    reporter: &mut Reporter<'_>,
+    ui: &Ui,
+) -> Result<CreateReport, Failure> {
+    // The input comes first: a wrong name must not even begin an archive.
+    let (mut tar, _) = open_foreign(&args.foreign)?;
+    let mut sink = store::sink(&args.archive, ui)?;
+    Ok(isptar_core::convert::convert(&mut tar, &mut *sink, options, reporter)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_may_be_pipes() {
+        let args: Args = crate::cli::parse_args(&["-", "-", "--level", "12"]).unwrap();
+        assert_eq!((args.foreign, args.archive), ("-".into(), "-".into()));
+        assert_eq!(args.store.level, 12);
+        assert!(crate::cli::parse_args::<Args>(&["a"]).is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! `isptar create`: from a tree of files to an archive.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::ArgMatches;
+use isptar_core::{CreateOptions, CreateReport, Patterns};
+
+use super::store::{self, StoreArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{is_stdin, shown};
+use crate::reporter::{Reporter, Stream};
+use crate::signals::Signals;
+use crate::ui::Ui;
+
+/// Archive files and directories.
+///
+/// Everything that PATHs name is stored, directories with all that they contain. An archive that
+/// exists is replaced when the new one is complete and on disk, never before.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// File to write; - is standard output
+    #[arg(value_name = "ARCHIVE")]
+    archive: PathBuf,
+    /// Files and directories to store; a leading / is taken off their names
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Look up relative PATHs in DIR
+    #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// Leave out what matches: as in gitignore, a pattern with a / in front or within is anchored
+    /// at the root of the tree, ! takes back
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Read patterns from FILE, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Vec<PathBuf>,
+    /// Leave out the contents of directories that have a CACHEDIR.TAG
+    #[arg(long)]
+    exclude_caches: bool,
+    /// Leave out the contents of directories that have a file NAME
+    #[arg(long, value_name = "NAME")]
+    exclude_if_present: Vec<OsString>,
+    /// Stay on the file systems of the PATHs
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+    /// Write nothing; print what would be stored, and what is left out and why
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The patterns and files of patterns, in the order of the command line.
+    #[arg(skip)]
+    patterns: Vec<PatternSource>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  isptar create etc.tar.gz /etc
+  isptar create home.tar.gz -C / home --exclude '*.o' --exclude /home/ann/tmp/ --exclude-caches
+  isptar create --dry-run all.tar.gz / --one-file-system --exclude-from exclude.txt
+  isptar create - /var/www | ssh host 'cat > www.tar.gz'";
+
+/// Where patterns come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PatternSource {
+    Pattern(String),
+    File(PathBuf),
+}
+
+impl Args {
+    /// Learns the order in which patterns and files of patterns were given: the last one that
+    /// matches decides.
+    pub(crate) fn order_patterns(&mut self, matches: &ArgMatches) {
+        let at = |id| matches.indices_of(id).into_iter().flatten();
+        let patterns = self.exclude.iter().cloned().map(PatternSource::Pattern);
+        let files = self.exclude_from.iter().cloned().map(PatternSource::File);
+        let mut ordered: Vec<_> =
+            at("exclude").zip(patterns).chain(at("exclude_from").zip(files)).collect();
+        ordered.sort_by_key(|(index, _)| *index);
+        self.patterns = ordered.into_iter().map(|(_, source)| source).collect();
+    }
+
+    /// Returns the options of the job; `read` gives the text of a file of patterns.
+    fn to_options(
+        &self,
+        now: SystemTime,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<CreateOptions, Failure> {
+        let mut texts = Vec::new();
+        for source in &self.patterns {
+            match source {
+                PatternSource::Pattern(pattern) => texts.push(pattern.clone()),
+                PatternSource::File(path) => {
+                    let text = read(path)
+                        .map_err(|source| Failure::PatternFile { name: shown(path), source })?;
+                    texts.extend(text.lines().map(str::to_owned));
+                }
+            }
+        }
+        let mut options = self.store.to_options(&self.archive, now);
+        options.directory.clone_from(&self.directory);
+        options.exclude = Patterns::new(texts)?;
+        options.exclude_caches = self.exclude_caches;
+        options.exclude_if_present =
+            self.exclude_if_present.iter().map(|name| name.clone().into_vec()).collect();
+        options.one_file_system = self.one_file_system;
+        Ok(options)
+    }
+}
+
+fn read_patterns(path: &Path) -> io::Result<String> {
+    if !is_stdin(path) {
+        return std::fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Runs `isptar create`.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
+    // The clock is read before anything else: what changes later is newer than the archive.
+    let options = args.to_options(SystemTime::now(), read_patterns)?;
+    let signals = Signals::start()?;
+    let mut telling = args.store.telling();
+    let stream = if args.dry_run {
+        telling.names = true;
+        telling.left_out = true;
+        Stream::Out(ui.out()?)
+    } else {
+        store::check(&args.archive)?;
+        store::stream(&args.archive, ui)?
+    };
+    let mut reporter = Reporter::new(ui, &signals, telling, stream);
+    match job(args, &options, &mut reporter, ui) {
+        Ok(report) => {
+            let text = store::summary(&report, args.dry_run);
+            let summary = store::summary_json("create", &report, args.dry_run);
+            Ok(reporter.finish(&text, summary, store::exit(&report)))
+        }
+        Err(failure) => Ok(reporter.fail(&failure)),
+    }
+}
+
+fn job(
+    args: &Args,
+    options: &CreateOptions,
+    reporter: &mut Reporter<'_>,
+    ui: &Ui,
+) -> Result<CreateReport, Failure> {
+    if args.dry_run {
+        return Ok(isptar_core::plan(&args.paths, options, reporter)?);
+    }
+    let mut sink = store::sink(&args.archive, ui)?;
+    Ok(isptar_core::create(&mut *sink, &args.paths, options, reporter)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::parse_create;
+    use std::time::UNIX_EPOCH;
+
+    fn options(args: &[&str]) -> Result<CreateOptions, Failure> {
+        let read = |path: &Path| match path.to_str() {
+            Some("logs") => Ok("# a comment\n*.log\n\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        parse_create(args).unwrap().to_options(UNIX_EPOCH, read)
+    }
+
+    #[test]
+    fn arguments_become_options() {
+        let options = options(&[
+            "-C",
+            "/srv",
+            "--exclude-caches",
+            "--exclude-if-present",
+            ".nobackup",
+            "-x",
+            "--level",
+            "0",
+            "a.tar.gz",
+            "b",
+            "c",
+        ])
+        .unwrap();
+        assert_eq!(options.directory, PathBuf::from("/srv"));
+        assert!(options.exclude_caches && options.one_file_system && options.xattrs);
+        assert_eq!(options.exclude_if_present, [b".nobackup".to_vec()]);
+        assert_eq!(options.level, 0);
+        assert!(options.exclude.is_empty());
+    }
+
+    #[test]
+    fn the_last_pattern_of_the_command_line_decides() {
+        let take_back = ["--exclude-from", "logs", "--exclude", "!keep.log", "a", "b"];
+        let kept = options(&take_back).unwrap().exclude;
+        assert!(!kept.matches(&"keep.log".into(), false));
+        let leave_out = ["--exclude", "!keep.log", "--exclude-from", "logs", "a", "b"];
+        let left = options(&leave_out).unwrap().exclude;
+        assert!(left.matches(&"keep.log".into(), false));
+    }
+
+    #[test]
+    fn bad_patterns_and_files_are_usage_errors() {
+        for args in [["--exclude", "[z-a]", "a", "b"], ["--exclude-from", "gone", "a", "b"]] {
+            assert_eq!(options(&args).unwrap_err().exit(), Exit::Usage);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `isptar info`: what an archive is.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use isptar_core::Archive;
+use isptar_core::format::text::digest_text;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{self, Foreign, Input, Packing, is_stdin, shown};
+use crate::json;
+use crate::output::{date_time, percent, sanitize, size};
+use crate::ui::Ui;
+
+/// Tell what an archive is.
+///
+/// Of an archive with a listing only the end is read; any other tar is read from front to back.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Archive to look at; - is standard input
+    #[arg(value_name = "ARCHIVE")]
+    archive: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  isptar info home.tar.gz
+  isptar info --json home.tar.gz | jq .identity";
+
+/// What is known of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Facts {
+    name: String,
+    kind: Kind,
+    entries: u64,
+    content_size: u64,
+    /// Absent of what is read from a pipe.
+    archive_size: Option<u64>,
+    listing_size: Option<u64>,
+    listing_real_size: Option<u64>,
+    identity: Option<[u8; 32]>,
+    created: Option<u64>,
+    tool: Option<String>,
+    incomplete: bool,
+}
+
+/// What kind of archive it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Kind {
+    /// Ours, of this format.
+    Isptar(u64),
+    /// The original program's.
+    #[default]
+    Classic,
+    /// Another program's.
+    Foreign(Packing),
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Isptar(_) => "isptar",
+            Self::Classic => "classic",
+            Self::Foreign(_) => "foreign",
+        }
+    }
+}
+
+/// Runs `isptar info`.
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
+    let facts = match input::open(&args.archive, ui)? {
+        Input::Listed(archive) => Facts::listed(&args.archive, &archive)?,
+        Input::Foreign(mut tar, packing) => Facts::foreign(&args.archive, &mut tar, packing)?,
+    };
+    let mut out = ui.out()?;
+    if args.json {
+        out.put(&json::line(facts.json()))?;
+    } else {
+        out.put(facts.table().as_bytes())?;
+    }
+    out.finish()?;
+    Ok(Exit::Good)
+}
+
+impl Facts {
+    fn listed(path: &Path, archive: &Archive<File>) -> Result<Self, Failure> {
+        let info = archive.info();
+        let kind = match info.format {
+            Some(format) if !archive.is_classic() => Kind::Isptar(format),
+            _ => Kind::Classic,
+        };
+        let (entries, content_size) = match (kind, info.content_size) {
+            (Kind::Isptar(_), Some(size)) => (info.entries, size),
+            // Classic archives tell neither.
+            _ => archive.entries().try_fold((0u64, 0u64), |(count, size), entry| {
+                let more = entry?.kind.size();
+                Ok::<_, Failure>((count.saturating_add(1), size.saturating_add(more)))
+            })?,
+        };
+        Ok(Self {
+            name: shown(path),
+            kind,
+            entries,
+            content_size,
+            archive_size: Some(archive.size()),
+            listing_size: Some(info.listing_size),
+            listing_real_size: Some(info.listing_real_size),
+            identity: info.listing_sha256,
+            created: info.created,
+            tool: info.tool.clone(),
+            incomplete: info.incomplete,
+        })
+    }
+
+    fn foreign(path: &Path, tar: &mut Foreign, packing: Packing) -> Result<Self, Failure> {
+        let mut facts = Self { name: shown(path), kind: Kind::Foreign(packing), ..Self::default() };
+        while let Some(scanned) = tar.next()? {
+            facts.entries += 1;
+            facts.content_size = facts.content_size.saturating_add(scanned.entry().kind.size());
+        }
+        if !is_stdin(path) {
+            let file = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+            facts.archive_size = file.map(|metadata| metadata.len());
+        }
+        Ok(facts)
+    }
+
+    fn table(&self) -> String {
+        let kind = match self.kind {
+            Kind::Isptar(format) => format!("isptar archive, format {format}"),
+            Kind::Classic => "classic isptar archive".into(),
+            Kind::Foreign(packing) => format!("archive of another program ({})", packing.name()),
+        };
+        let bytes = |bytes: u64| match bytes {
+            0..1024 => size(bytes),
+            bytes => format!("{} ({bytes} bytes)", size(bytes)),
+        };
+        let listing = match (self.listing_size, self.listing_real_size) {
+            (Some(packed), Some(real)) => Some(format!("{}, {} of text", size(packed), size(real))),
+            _ => None,
+        };
+        let created = self.created.and_then(|created| i64::try_from(created).ok());
+        let rows = [
+            ("archive", Some(self.name.clone())),
+            ("kind", Some(kind)),
+            ("entries", Some(self.entries.to_string())),
+            ("contents", Some(bytes(self.content_size))),
+            ("size", self.archive_size.map(bytes)),
+            ("ratio", self.archive_size.map(|size| percent(size, self.content_size))),
+            ("listing", listing.or_else(|| Some("none".into()))),
+            ("identity", self.identity.as_ref().map(digest_text)),
+            ("created", created.map(|created| format!("{} UTC", date_time(created)))),
+            ("made by", self.tool.as_deref().map(sanitize)),
+            ("incomplete", self.incomplete.then(|| "yes: sources could not be read".into())),
+        ];
+        let mut table = String::new();
+        for (key, value) in rows {
+            if let Some(value) = value {
+                let _ = writeln!(table, "{:<12}{value}", format!("{key}:"));
+            }
+        }
+        table
+    }
+
+    fn json(&self) -> json::Object {
+        let mut object = json::object("info");
+        object.insert("archive".into(), self.name.as_str().into());
+        object.insert("kind".into(), self.kind.word().into());
+        if let Kind::Isptar(format) = self.kind {
+            object.insert("format".into(), format.into());
+        }
+        if let Kind::Foreign(packing) = self.kind {
+            object.insert("packing".into(), packing.name().into());
+        }
+        object.insert("entries".into(), self.entries.into());
+        object.insert("content_size".into(), self.content_size.into());
+        for (key, value) in [
+            ("archive_size", self.archive_size),
+            ("listing_size", self.listing_size),
+            ("listing_real_size", self.listing_real_size),
+            ("created", self.created),
+        ] {
+            if let Some(value) = value {
+                object.insert(key.into(), value.into());
+            }
+        }
+        if let Some(identity) = &self.identity {
+            object.insert("identity".into(), digest_text(identity).into());
+        }
+        if let Some(tool) = &self.tool {
+            object.insert("tool".into(), tool.as_str().into());
+        }
+        object.insert("incomplete".into(), self.incomplete.into());
+        object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> Facts {
+        Facts {
+            name: "a.tar.gz".into(),
+            kind: Kind::Isptar(2),
+            entries: 12,
+            content_size: 10_240,
+            archive_size: Some(1024),
+            listing_size: Some(600),
+            listing_real_size: Some(2048),
+            identity: Some([0; 32]),
+            created: Some(1_700_000_000),
+            tool: Some("isptar 0.1.0".into()),
+            incomplete: true,
+        }
+    }
+
+    #[test]
+    fn the_table_says_what_is_known() {
+        let expected = "\
+archive:    a.tar.gz
+kind:       isptar archive, format 2
+entries:    12
+contents:   10.0 KiB (10240 bytes)
+size:       1.0 KiB (1024 bytes)
+ratio:      10.0 %
+listing:    600 bytes, 2.0 KiB of text
+identity:   AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+created:    2023-11-14 22:13:20 UTC
+made by:    isptar 0.1.0
+incomplete: yes: sources could not be read
+";
+        assert_eq!(ours().table(), expected);
+        let foreign = Facts { kind: Kind::Foreign(Packing::Xz), ..Facts::default() };
+        let expected = "\
+archive:    \n\
+kind:       archive of another program (tar, xz)
+entries:    0
+contents:   0 bytes
+listing:    none
+";
+        assert_eq!(foreign.table(), expected);
+    }
+
+    #[test]
+    fn json_has_the_same() {
+        let object = ours().json();
+        assert_eq!(object["kind"], "isptar");
+        assert_eq!(object["format"], 2);
+        assert_eq!(object["archive_size"], 1024);
+        assert_eq!(object["identity"], "A".repeat(43));
+        assert_eq!(object["incomplete"], true);
+        assert!(!Facts::default().json().contains_key("archive_size"));
+    }
+}

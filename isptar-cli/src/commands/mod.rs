@@ -1,0 +1,13 @@
+//! One module a command: its arguments, the job, what is printed.
+
+pub(crate) mod cat;
+pub(crate) mod completions;
+pub(crate) mod convert;
+pub(crate) mod create;
+pub(crate) mod extract;
+pub(crate) mod info;
+pub(crate) mod ls;
+pub(crate) mod man;
+
+mod select;
+mod store;

@@ -1,0 +1,171 @@
+//! What makes a command fail, and what the user can do about it.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+
+use isptar_core::{Error, MemberPath};
+
+use crate::exit::Exit;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The library's answer.
+    #[error(transparent)]
+    Core(#[from] Error),
+    /// An archive could not be opened.
+    #[error("cannot open {name}")]
+    Open {
+        /// What it is called in messages.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A list of patterns could not be read.
+    #[error("cannot read the patterns of {name}")]
+    PatternFile {
+        /// What it is called in messages.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file of documentation could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Standard output did not take what was written.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals")]
+    Signals(#[source] io::Error),
+    /// An archive was to be written to a terminal.
+    #[error("standard output is a terminal, and an archive is not text")]
+    Terminal,
+    /// No byte of the file is in the range.
+    #[error("{path} has {size} bytes, the range begins at {start}")]
+    Range {
+        /// The member.
+        path: MemberPath,
+        /// Its size.
+        size: u64,
+        /// The first byte asked for.
+        start: u64,
+    },
+    /// The contents of a hard link stand earlier in an input that can be read only once.
+    #[error("{path} is a hard link to {target}, and standard input cannot be read again")]
+    LinkGone {
+        /// The member.
+        path: MemberPath,
+        /// The member that has the contents.
+        target: MemberPath,
+    },
+}
+
+impl Failure {
+    /// Returns the exit status of a run that ends with this.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Core(error) => Exit::of(error),
+            Self::Open { .. } => Exit::NotAnArchive,
+            Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
+            Self::PatternFile { .. } | Self::Terminal => Exit::Usage,
+            Self::Range { .. } | Self::LinkGone { .. } => Exit::Incomplete,
+        }
+    }
+
+    /// Returns whether nobody reads standard output any more, where it is a report or content.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        match self {
+            Self::Stdout(source) | Self::Core(Error::Deliver { source, .. }) => {
+                source.kind() == io::ErrorKind::BrokenPipe
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns what the user can do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Core(error) => hint(error),
+            Self::Terminal => Some("name a file, or redirect standard output"),
+            Self::LinkGone { .. } => Some("ask for the other name, or save the input to a file"),
+            _ => None,
+        }
+    }
+}
+
+/// Returns what the user can do about an error of the library.
+pub(crate) fn hint(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::NotFound(_) => Some("isptar ls shows the names"),
+        Error::Busy { .. } => Some("wait until it has ended, or write to another name"),
+        Error::Output { source, .. } if is_full(source) => {
+            Some("make room or write elsewhere; an archive that was there is unchanged")
+        }
+        Error::Unsupported { .. } => Some("a newer isptar can read it"),
+        Error::NotAFile { .. } => Some("isptar extract restores members of any kind"),
+        Error::NotIsptar(_) => {
+            Some("isptar reads its own archives and tar, plain or packed by gzip, zstd, xz, bzip2")
+        }
+        Error::BadPattern { .. } => Some("patterns are those of gitignore; \\ takes one literally"),
+        _ => None,
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Returns an error and its causes as one line, `a: b: c`.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_follow_the_error() {
+        let source = io::Error::other("the disk is gone");
+        let error = Failure::Open { name: "a.tar.gz".into(), source };
+        assert_eq!(chain(&error), "cannot open a.tar.gz: the disk is gone");
+        let source = io::Error::other("gone");
+        let error = Failure::Core(Error::Input { offset: 7, source });
+        assert_eq!(chain(&error), "cannot read the archive at offset 7: gone");
+    }
+
+    #[test]
+    fn a_reader_that_left_is_told_from_a_full_disk() {
+        let broken = Failure::Stdout(io::ErrorKind::BrokenPipe.into());
+        assert!(broken.is_broken_pipe());
+        let source = io::Error::from(io::ErrorKind::BrokenPipe);
+        let deliver = Error::Deliver { path: "a".into(), source };
+        assert!(Failure::from(deliver).is_broken_pipe());
+        let full = Failure::Stdout(io::ErrorKind::StorageFull.into());
+        assert!(!full.is_broken_pipe());
+        assert_eq!(full.exit(), Exit::Destination);
+    }
+
+    #[test]
+    fn hints_say_what_to_do() {
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        let full = Error::Output { op: "write", path: None, source };
+        assert!(hint(&full).is_some_and(|hint| hint.contains("make room")));
+        assert!(hint(&Error::NotFound("a".into())).is_some());
+        assert!(hint(&Error::Cancelled).is_none());
+    }
+}

@@ -1,0 +1,199 @@
+//! Opening what the user names: an archive with a listing, or any tar, read from front to back.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::Path;
+
+use bzip2::read::MultiBzDecoder;
+use isptar_core::path::printable;
+use isptar_core::{Archive, Error, Limits, TarReader};
+use liblzma::read::XzDecoder;
+
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+/// A tar that is read from front to back.
+pub(crate) type Foreign = TarReader<Box<dyn Read + Send>>;
+
+/// Bytes that are read at once from files of other programs.
+const BUFFER: usize = 256 << 10;
+
+/// What an input turned out to be.
+pub(crate) enum Input {
+    /// An archive with a listing: ours, or a classic one.
+    Listed(Box<Archive<File>>),
+    /// A tar without one.
+    Foreign(Box<Foreign>, Packing),
+}
+
+/// How a tar is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Not at all.
+    Plain,
+    /// By gzip, in any number of streams.
+    Gzip,
+    /// By zstd.
+    Zstd,
+    /// By xz.
+    Xz,
+    /// By bzip2.
+    Bzip2,
+}
+
+impl Packing {
+    /// Recognises the compression by the first bytes of a file.
+    fn detect(head: &[u8]) -> Self {
+        // A tar may begin with a file named BZh9: the mark of the first block, or of the end of
+        // an empty stream, tells.
+        let bzip2 = |head: &[u8]| {
+            head.starts_with(b"BZh")
+                && matches!(head.get(3), Some(b'1'..=b'9'))
+                && matches!(
+                    head.get(4..10),
+                    Some(b"\x31\x41\x59\x26\x53\x59" | b"\x17\x72\x45\x38\x50\x90")
+                )
+        };
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            head if bzip2(head) => Self::Bzip2,
+            _ => Self::Plain,
+        }
+    }
+
+    /// Returns what it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "tar",
+            Self::Gzip => "tar, gzip",
+            Self::Zstd => "tar, zstd",
+            Self::Xz => "tar, xz",
+            Self::Bzip2 => "tar, bzip2",
+        }
+    }
+}
+
+/// Returns what an input is called in messages.
+pub(crate) fn shown(path: &Path) -> String {
+    if is_stdin(path) {
+        "standard input".into()
+    } else {
+        printable(path.as_os_str().as_encoded_bytes())
+    }
+}
+
+/// Returns whether the path means standard input or output.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Opens an archive by its listing or, when it has none, as a tar, which is told once.
+pub(crate) fn open(path: &Path, ui: &Ui) -> Result<Input, Failure> {
+    if !is_stdin(path) {
+        let file = open_file(path)?;
+        let metadata = file.metadata().map_err(failed(path))?;
+        if metadata.is_file() {
+            match Archive::open(file) {
+                Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
+                Err(Error::NotIsptar(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let (tar, packing) = open_foreign(path)?;
+    let why = if is_stdin(path) { "cannot be read by its listing" } else { "has no listing" };
+    ui.note(&format!("{} {why}, reading it from front to back", shown(path)));
+    Ok(Input::Foreign(Box::new(tar), packing))
+}
+
+/// Opens a tar of any of the compressions known.
+pub(crate) fn open_foreign(path: &Path) -> Result<(Foreign, Packing), Failure> {
+    let source: Box<dyn Read + Send> =
+        if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(open_file(path)?) };
+    let (reader, packing) = decoded(source).map_err(failed(path))?;
+    Ok((TarReader::new(reader, Limits::default())?, packing))
+}
+
+fn open_file(path: &Path) -> Result<File, Failure> {
+    let file = File::open(path).map_err(failed(path))?;
+    if file.metadata().map_err(failed(path))?.is_dir() {
+        return Err(failed(path)(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(file)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    let name = shown(path);
+    move |source| Failure::Open { name, source }
+}
+
+/// Returns the decompressed bytes of `source`; gzip is left to the reader of the tar.
+fn decoded(mut source: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, Packing)> {
+    let mut head = Vec::new();
+    source.by_ref().take(10).read_to_end(&mut head)?;
+    let packing = Packing::detect(&head);
+    let whole = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(source));
+    let reader: Box<dyn Read + Send> = match packing {
+        Packing::Plain | Packing::Gzip => Box::new(whole),
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        Packing::Xz => Box::new(XzDecoder::new_multi_decoder(whole)),
+        Packing::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
+    };
+    Ok((reader, packing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn round_trip(packed: Vec<u8>) -> (Vec<u8>, Packing) {
+        let (mut reader, packing) = decoded(Box::new(Cursor::new(packed))).unwrap();
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        (bytes, packing)
+    }
+
+    #[test]
+    fn compressions_are_known_by_their_first_bytes() {
+        let text = b"some text, several times; ".repeat(1000);
+        assert_eq!(round_trip(text.clone()), (text.clone(), Packing::Plain));
+        let packed = zstd::encode_all(&text[..], 3).unwrap();
+        assert_eq!(round_trip(packed), (text.clone(), Packing::Zstd));
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        encoder.write_all(&text).unwrap();
+        assert_eq!(round_trip(encoder.finish().unwrap()), (text.clone(), Packing::Xz));
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(&text).unwrap();
+        assert_eq!(round_trip(encoder.finish().unwrap()), (text, Packing::Bzip2));
+    }
+
+    #[test]
+    fn several_streams_are_one_file() {
+        let both = |pack: &dyn Fn(&[u8]) -> Vec<u8>| [pack(b"one, "), pack(b"two")].concat();
+        let zstd = |text: &[u8]| zstd::encode_all(text, 1).unwrap();
+        let xz = |text: &[u8]| {
+            let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let bzip2 = |text: &[u8]| {
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        for packed in [both(&zstd), both(&xz), both(&bzip2)] {
+            assert_eq!(round_trip(packed).0, b"one, two");
+        }
+    }
+
+    #[test]
+    fn a_tar_may_begin_with_the_letters_of_bzip2() {
+        assert_eq!(Packing::detect(b"BZh9-notes.txt"), Packing::Plain);
+        assert_eq!(Packing::detect(b"BZ"), Packing::Plain);
+        assert_eq!(Packing::detect(b""), Packing::Plain);
+        assert_eq!(Packing::detect(b"\x1f\x8b\x08"), Packing::Gzip);
+    }
+}

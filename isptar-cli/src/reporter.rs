@@ -1,0 +1,254 @@
+//! The observer of the jobs: names, warnings, JSON and the progress bar.
+
+use std::io::{self, Write};
+
+use isptar_core::{Entry, Error, Event, LeftOut, MemberPath, Observer, Warning};
+
+use crate::exit::Exit;
+use crate::failure::{self, Failure};
+use crate::json;
+use crate::progress::Progress;
+use crate::signals::Signals;
+use crate::ui::{Out, Ui};
+
+/// Where results go, one line for each member.
+pub(crate) enum Stream {
+    /// Standard output.
+    Out(Out),
+    /// Standard error: standard output is the archive.
+    Err(io::Stderr),
+}
+
+impl Stream {
+    fn name(&self, name: &MemberPath) -> Vec<u8> {
+        match self {
+            Self::Out(out) => out.name(name.as_bytes()),
+            Self::Err(_) => name.to_string().into_bytes(),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Out(out) => out.write(bytes),
+            Self::Err(err) => err.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Out(out) => out.flush(),
+            Self::Err(err) => err.flush(),
+        }
+    }
+}
+
+/// What is told of a job while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Telling {
+    /// The name of every member.
+    pub(crate) names: bool,
+    /// Everything that was left out, not only what may surprise.
+    pub(crate) left_out: bool,
+    /// JSON objects instead of lines.
+    pub(crate) json: bool,
+}
+
+/// Tells what a job does.
+pub(crate) struct Reporter<'a> {
+    ui: &'a Ui,
+    signals: &'a Signals,
+    telling: Telling,
+    stream: Stream,
+    progress: Option<Progress>,
+    worst: Exit,
+    /// What the stream answered when it took no more; the job goes on without it.
+    broken: Option<io::Error>,
+}
+
+impl<'a> Reporter<'a> {
+    /// Begins to tell; names and JSON go to `stream`.
+    pub(crate) fn new(ui: &'a Ui, signals: &'a Signals, telling: Telling, stream: Stream) -> Self {
+        let bar = ui.has_terminal() && !telling.names && !telling.json;
+        let progress = bar.then(Progress::new);
+        Self { ui, signals, telling, stream, progress, worst: Exit::Good, broken: None }
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        if self.broken.is_none() {
+            self.broken = self.stream.write_all(line).err();
+        }
+    }
+
+    fn aside(&self, print: impl FnOnce(&Ui)) {
+        match &self.progress {
+            Some(progress) => progress.aside(|| print(self.ui)),
+            None => print(self.ui),
+        }
+    }
+
+    fn done(&mut self, entry: &Entry) {
+        if let Some(progress) = &mut self.progress {
+            progress.member();
+        }
+        if self.telling.json {
+            self.write(&json::line(json::member(entry)));
+        } else if self.telling.names {
+            let mut line = self.stream.name(&entry.path);
+            line.push(b'\n');
+            self.write(&line);
+        }
+    }
+
+    fn left_out(&mut self, path: &MemberPath, reason: LeftOut) {
+        if self.telling.json {
+            self.write(&json::line(json::left_out(path, reason)));
+        } else if self.telling.left_out || is_surprising(reason) {
+            self.aside(|ui| ui.note(&format!("left out {path}: {reason}")));
+        }
+    }
+
+    fn failed(&mut self, path: &MemberPath, error: &Error) {
+        self.worst = self.worst.max(Exit::of_member(error));
+        if self.telling.json {
+            let mut object = json::message("error", Some(path), &failure::chain(error));
+            if let Some(hint) = failure::hint(error) {
+                object.insert("hint".into(), hint.into());
+            }
+            self.write(&json::line(object));
+        } else {
+            self.aside(|ui| ui.member_error(path, error));
+        }
+    }
+
+    fn warning(&mut self, path: &MemberPath, warning: &Warning) {
+        if self.telling.json {
+            let object = json::message("warning", Some(path), &warning.to_string());
+            self.write(&json::line(object));
+        } else {
+            self.aside(|ui| ui.warning(&format!("{path}: {warning}")));
+        }
+    }
+
+    /// Ends the job: tells the summary, and returns the status, at least `exit`.
+    pub(crate) fn finish(mut self, text: &str, summary: json::Object, exit: Exit) -> Exit {
+        let exit = exit.max(self.worst);
+        if let Some(progress) = &self.progress {
+            progress.finish();
+        }
+        if self.telling.json {
+            let mut summary = summary;
+            summary.insert("status".into(), exit.code().into());
+            self.write(&json::line(summary));
+        } else {
+            self.ui.note(text);
+        }
+        match self.close() {
+            Ok(()) => exit,
+            Err(failure) => {
+                self.ui.failure(&failure);
+                exit.max(Exit::Incomplete)
+            }
+        }
+    }
+
+    /// Ends a job that failed; returns the status.
+    pub(crate) fn fail(mut self, failure: &Failure) -> Exit {
+        if let Some(progress) = &self.progress {
+            progress.finish();
+        }
+        let exit = match (failure, self.signals.received()) {
+            (Failure::Core(Error::Cancelled), Some(number)) => Exit::Signal(number),
+            _ => failure.exit(),
+        };
+        if self.telling.json {
+            let mut object = json::message("error", None, &failure::chain(failure));
+            object.insert("status".into(), exit.code().into());
+            if let Some(hint) = failure.hint() {
+                object.insert("hint".into(), hint.into());
+            }
+            self.write(&json::line(object));
+        }
+        // The names told so far come before the error. What the stream answers matters no more.
+        drop(self.close());
+        if !self.telling.json {
+            self.ui.failure(failure);
+        }
+        exit
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        let flushed = match self.broken.take() {
+            Some(error) => Err(error),
+            None => self.stream.flush(),
+        };
+        match flushed {
+            // Nobody reads the names any more; the job itself is done.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(Failure::Stdout),
+        }
+    }
+}
+
+/// Returns whether leaving something out is worth a line though nobody asked for lines.
+fn is_surprising(reason: LeftOut) -> bool {
+    matches!(
+        reason,
+        LeftOut::OtherFileSystem | LeftOut::Archive | LeftOut::Socket | LeftOut::RestoredListing
+    )
+}
+
+impl Observer for Reporter<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Planned { bytes, .. } => {
+                if let Some(progress) = &mut self.progress {
+                    progress.plan(bytes);
+                }
+            }
+            Event::Progress { bytes } => {
+                if let Some(progress) = &mut self.progress {
+                    progress.bytes(bytes);
+                }
+            }
+            Event::Done { entry } => self.done(entry),
+            Event::LeftOut { path, reason } => self.left_out(path, reason),
+            Event::Failed { path, error } => self.failed(path, error),
+            Event::Warning { path, warning } => self.warning(path, warning),
+            _ => {}
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.signals.received().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ColorChoice;
+
+    #[test]
+    fn failed_members_decide_the_status() {
+        let (ui, signals) = (Ui::new(true, ColorChoice::Never), Signals::default());
+        let stream = Stream::Err(io::stderr());
+        let mut reporter = Reporter::new(&ui, &signals, Telling::default(), stream);
+        let error = Error::InBase { path: "a".into(), depth: 1 };
+        reporter.event(Event::Failed { path: &"a".into(), error: &error });
+        let error = Error::NotFound("b".into());
+        reporter.event(Event::Failed { path: &"b".into(), error: &error });
+        assert!(!reporter.cancelled());
+        let exit = reporter.finish("done", json::object("summary"), Exit::Warnings);
+        assert_eq!(exit, Exit::Base);
+    }
+
+    #[test]
+    fn exclusions_are_expected_and_mounts_are_not() {
+        assert!(!is_surprising(LeftOut::Excluded));
+        assert!(!is_surprising(LeftOut::CacheDirectory));
+        assert!(is_surprising(LeftOut::OtherFileSystem));
+        assert!(is_surprising(LeftOut::Socket));
+    }
+}

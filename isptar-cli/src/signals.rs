@@ -1,0 +1,75 @@
+//! Signals that stop a job: noted, asked for by the job, told in the exit status.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::failure::Failure;
+
+/// The signals that were received.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    received: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Begins to note SIGINT, SIGTERM and SIGHUP; the second one ends the process at once.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        Self::listen().map_err(Failure::Signals)
+    }
+
+    fn listen() -> io::Result<Self> {
+        let signals = Self::default();
+        let again = Arc::new(AtomicBool::new(false));
+        let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // Under nohup, or in the background of a plain shell, they are ignored on purpose.
+            if ignored & (1 << (signal - 1)) != 0 {
+                continue;
+            }
+            // The order matters: the first signal must find the flag unset.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
+            flag::register(signal, Arc::clone(&again))?;
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_usize(signal, Arc::clone(&signals.received), number)?;
+        }
+        Ok(signals)
+    }
+
+    /// Returns the number of the last signal received.
+    pub(crate) fn received(&self) -> Option<u8> {
+        match self.received.load(Ordering::Relaxed) {
+            0 => None,
+            number => u8::try_from(number).ok(),
+        }
+    }
+}
+
+/// Returns the mask of ignored signals that /proc/self/status tells.
+fn ignored(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_hexadecimal() {
+        let status = "Name:\tisptar\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert_eq!(ignored(status), 0x1001);
+        assert_eq!(ignored(""), 0);
+    }
+
+    #[test]
+    fn nothing_was_received_at_first() {
+        assert_eq!(Signals::default().received(), None);
+        let signals = Signals { received: Arc::new(AtomicUsize::new(15)) };
+        assert_eq!(signals.received(), Some(15));
+    }
+}
