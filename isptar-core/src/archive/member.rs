@@ -41,6 +41,8 @@ enum Body<'a, R> {
 #[derive(Debug)]
 struct Streams<'a, R> {
     reader: RangeReader<&'a Tailed<R>>,
+    /// Where the member ends in the archive.
+    member_end: Option<u64>,
     unpacker: Unpacker,
     /// The stream at hand, decompressed, and where it is in the archive.
     stream: Vec<u8>,
@@ -67,7 +69,6 @@ impl<'a, R: ReadAt> Member<'a, R> {
         archive: &'a Archive<R>,
         entry: &Entry,
         previous: Option<Self>,
-        ahead: bool,
     ) -> Result<Self> {
         if let (Some(reason), None) = (&entry.lost, entry.location) {
             return Err(Error::Lost { path: entry.path.clone(), reason: reason.clone() });
@@ -87,8 +88,12 @@ impl<'a, R: ReadAt> Member<'a, R> {
             .map_or(packed, |chunks| chunks.packed.first().copied().unwrap_or(packed));
         let mut streams = match previous.map(|previous| previous.body) {
             Some(Body::Ours(streams)) => streams,
-            _ => Streams::new(archive, if ahead { archive.data_end } else { 0 }),
+            _ => Streams::new(archive),
         };
+        // Members that follow each other are fetched together; one alone costs no byte more.
+        let follows = streams.member_end == Some(start);
+        streams.reader.set_ahead(if follows { archive.data_end } else { 0 });
+        streams.member_end = Some(start + packed);
         streams
             .load(start, first, stream_limit(&archive.limits))
             .map_err(|error| locate(error, &entry.path, start))?;
@@ -161,10 +166,10 @@ fn stream_limit(limits: &Limits) -> u64 {
 }
 
 impl<'a, R: ReadAt> Streams<'a, R> {
-    fn new(archive: &'a Archive<R>, ahead: u64) -> Self {
-        let reader = RangeReader::new(&archive.source, 0, 0, READ).with_ahead(ahead);
+    fn new(archive: &'a Archive<R>) -> Self {
         Self {
-            reader,
+            reader: RangeReader::new(&archive.source, 0, 0, READ),
+            member_end: None,
             unpacker: Unpacker::new(),
             stream: Vec::new(),
             loaded: None,

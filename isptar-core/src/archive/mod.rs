@@ -183,11 +183,12 @@ impl<R: ReadAt> Archive<R> {
     ///
     /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::InBase`] or [`Error::Input`].
     pub fn member(&self, entry: &Entry) -> Result<Member<'_, R>> {
-        Member::open(self, entry, None, false)
+        Member::open(self, entry, None)
     }
 
-    /// Like [`Self::member`] in a run over many members in archive order: takes over what
-    /// `previous` has read ahead, and reads ahead itself.
+    /// Like [`Self::member`] in a run over many members in archive order: takes over the buffers of
+    /// `previous` and what it has read ahead, and reads ahead itself when the member follows right
+    /// after `previous`.
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, true)
+        Member::open(self, entry, previous)
     }
 
     /// Writes bytes `start..end` of a file's content to `out`; an `end` beyond the content is

@@ -113,11 +113,9 @@ impl<R: ReadAt> RangeReader<R> {
         Self { source, next: start, end, buffer: Vec::new(), used: 0, capacity, ahead: 0 }
     }
 
-    /// Fetches beyond a range up to `end`, because more ranges follow.
-    #[must_use]
-    pub fn with_ahead(mut self, end: u64) -> Self {
+    /// Fetches beyond a range up to `end` from now on, because more ranges follow; 0 ends that.
+    pub fn set_ahead(&mut self, end: u64) {
         self.ahead = end;
-        self
     }
 
     /// Returns the offset of the next byte that will be handed out.
