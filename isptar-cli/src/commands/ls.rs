@@ -168,7 +168,8 @@ impl Printer<'_> {
     fn sha256(&mut self, entry: &Entry, place: Place<'_, '_>) -> Result<(), Failure> {
         match digest(entry, place) {
             Ok(Some(digest)) => {
-                let mut line = sha256_line(&digest, entry.path.as_bytes());
+                let line = sha256_line(&digest, entry.path.as_bytes());
+                let mut line = self.out.name(&line);
                 line.push(b'\n');
                 self.out.put(&line)
             }
