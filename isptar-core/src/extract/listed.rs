@@ -120,10 +120,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
             let entry = entry?;
             self.tell.go_on()?;
             let Some(path) = self.told_destination(index, &entry) else { continue };
-            let member = match previous.take() {
-                Some(previous) => self.archive.next_member(previous, &entry),
-                None => self.archive.member(&entry),
-            };
+            let member = self.archive.next_member(previous.take(), &entry);
             let outcome = member.and_then(|member| {
                 let member = previous.insert(member);
                 restore(target, &path, &entry, member, &mut self.tell)
