@@ -92,8 +92,8 @@ fn safe(path: &str) -> SafePath {
 
 /// Keeps what it is told, and stops a job after some events.
 #[derive(Default)]
-struct Told {
-    lines: Vec<String>,
+pub(super) struct Told {
+    pub(super) lines: Vec<String>,
     progress: u64,
     stop_after: Option<u64>,
 }
@@ -143,7 +143,8 @@ impl World {
     fn try_restore(&mut self, members: Vec<Memory>) -> Result<ExtractReport> {
         self.told = Told { stop_after: self.told.stop_after, ..Told::default() };
         let target = self.base.path().join("target");
-        let mut sequence = Sequence::new(&target, &self.options, &mut self.told)?;
+        let mut sequence =
+            Sequence::new(&target, &self.options, Limits::default(), &mut self.told)?;
         for mut member in members {
             sequence.add(&member.entry.clone(), &mut member)?;
         }
@@ -648,7 +649,8 @@ fn depth_costs_neither_handles_nor_path_lengths() {
     let before = open_handles();
     let observer = &mut Told::default();
     let options = ExtractOptions::default();
-    let mut sequence = Sequence::new(&world.path(""), &options, observer).unwrap();
+    let mut sequence =
+        Sequence::new(&world.path(""), &options, Limits::default(), observer).unwrap();
     let mut most = 0;
     let members = vec![
         file(&format!("{deep}/one"), b"1"),
