@@ -755,25 +755,30 @@ fn a_name_too_long_is_told_and_the_rest_goes_on() {
 #[test]
 fn a_directory_swapped_for_a_link_leads_nowhere() {
     let mut world = World::new();
-    fs::create_dir(world.path("")).unwrap();
+    fs::create_dir_all(world.path("d")).unwrap();
     let stop = AtomicBool::new(false);
-    let (inner, aside) = (world.path("d"), world.path("aside"));
-    symlink(world.base.path().join("outside"), world.path("trap")).unwrap();
-    let trap = world.path("trap");
+    let (inner, trap) = (world.path("d"), world.path("trap"));
+    symlink(world.base.path().join("outside"), &trap).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..200_000 {
-                if stop.load(Ordering::Relaxed) {
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            let mut spin = 1;
+            while !stop.load(Ordering::Relaxed) {
+                let (at, to) = (rustix::fs::CWD, rustix::fs::CWD);
+                if rustix::fs::renameat_with(at, &inner, to, &trap, exchange).is_err() {
                     break;
                 }
-                // Each step may fail, as the other side makes things too.
-                let _moved = fs::rename(&inner, &aside);
-                let _trapped = fs::rename(&trap, &inner);
-                let _freed = fs::rename(&inner, &trap);
-                let _back = fs::rename(&aside, &inner);
+                // Let the other side come into the directory, now and then.
+                std::thread::yield_now();
+                for _ in 0..spin {
+                    std::hint::spin_loop();
+                }
+                spin = (spin * 7 + 13) % 5000;
             }
         });
-        for round in 0..300 {
+        // Rounds in which the swap came in between are the ones that count.
+        let mut mixed = 0;
+        for round in 0..1000 {
             let mut members = vec![dir("d", 0o755), dir("d/sub", 0o777)];
             for index in 0..5 {
                 members.push(file(&format!("d/sub/f{index}"), b"evil"));
@@ -782,6 +787,11 @@ fn a_directory_swapped_for_a_link_leads_nowhere() {
             members.push(hard("d/sub/h", "d/sub/f0"));
             members.push(member("d/sub/p", Kind::Fifo));
             world.restore(members);
+            let trapped = |line: &&String| line.contains("in the way");
+            mixed += u32::from((1..13).contains(&world.told.lines.iter().filter(trapped).count()));
+            if mixed >= 20 {
+                break;
+            }
         }
         stop.store(true, Ordering::Relaxed);
     });
