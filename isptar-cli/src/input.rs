@@ -28,6 +28,11 @@ pub(crate) enum Input {
 }
 
 impl Input {
+    /// Returns whether names are known to be in order, each once.
+    pub(crate) fn is_sorted(&self) -> bool {
+        matches!(self, Self::Listed(archive) if archive.info().sorted)
+    }
+
     /// Warns of a tar that was read and has no end.
     pub(crate) fn check_end(&self, path: &Path, ui: &Ui) -> Exit {
         match self {

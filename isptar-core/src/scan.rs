@@ -62,6 +62,11 @@ impl<R: Read> TarReader<R> {
         self.end_missing
     }
 
+    /// Returns how many bytes of the tar were read.
+    pub fn position(&self) -> u64 {
+        self.input.position
+    }
+
     /// Returns the limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits

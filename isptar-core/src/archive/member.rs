@@ -33,7 +33,7 @@ pub struct Member<'a, R> {
 
 #[derive(Debug)]
 enum Body<'a, R> {
-    Ours(Streams<'a, R>),
+    Ours(Box<Streams<'a, R>>),
     Classic(ClassicContent<'a, R>),
 }
 
@@ -88,7 +88,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             .map_or(packed, |chunks| chunks.packed.first().copied().unwrap_or(packed));
         let mut streams = match previous.map(|previous| previous.body) {
             Some(Body::Ours(streams)) => streams,
-            _ => Streams::new(archive),
+            _ => Box::new(Streams::new(archive)),
         };
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = streams.member_end == Some(start);
