@@ -34,7 +34,7 @@ pub struct Member<'a, R> {
 #[derive(Debug)]
 enum Body<'a, R> {
     Ours(Box<Streams<'a, R>>),
-    Classic(ClassicContent<'a, R>),
+    Classic(Box<ClassicContent<'a, R>>),
 }
 
 /// The streams of a member of ours.
@@ -123,7 +123,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             ..MemberHeader::new(path.clone(), entry.kind.clone())
         };
         let content = ClassicContent::new(&archive.source, offset, end, size);
-        Ok(Self { path, offset, header, body: Body::Classic(content) })
+        Ok(Self { path, offset, header, body: Body::Classic(Box::new(content)) })
     }
 
     /// Returns the headers. Members of classic archives have none that belong to them alone: what
