@@ -10,7 +10,7 @@ use crate::format::assemble::{self, Found, SliceBlocks};
 use crate::format::entry::{Chunks, Dialect, Digest, Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
-use crate::format::{padding, text};
+use crate::format::{BLOCK, padding, text};
 use crate::io::{RangeReader, ReadAt};
 use crate::limits::Limits;
 use crate::pack::MemberDigest;
@@ -211,6 +211,9 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         if zoffset > limits.group {
             let (limit, actual) = (limits.group, zoffset);
             return Err(FormatError::Limit { what: "offset in a group", limit, actual });
+        }
+        if zoffset % BLOCK as u64 != 0 {
+            return Err(FormatError::mismatch("offset in a group", "whole blocks", zoffset));
         }
         let start = usize::try_from(zoffset).unwrap_or(usize::MAX);
         let mut blocks = SliceBlocks::new(&self.stream, start);

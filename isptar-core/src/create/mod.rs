@@ -135,7 +135,8 @@ impl CreateOptions {
 ///
 /// # Errors
 ///
-/// [`Error::BadSource`], [`Error::Output`] or [`Error::Cancelled`]; nothing is published then.
+/// [`Error::BadSource`], [`Error::NoSource`], [`Error::Output`] or [`Error::Cancelled`]; nothing is
+/// published then.
 pub fn create(
     sink: &mut dyn Sink,
     paths: &[PathBuf],
@@ -162,6 +163,10 @@ pub fn create(
             }
             stored => stored?,
         }
+    }
+    if job.report.members == 0 && walk.failed() > 0 {
+        // A disk that is not mounted must not replace a good backup by an empty one.
+        return Err(Error::NoSource);
     }
     job.finish(&walk)
 }
