@@ -212,7 +212,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             let (limit, actual) = (limits.group, zoffset);
             return Err(FormatError::Limit { what: "offset in a group", limit, actual });
         }
-        if zoffset % BLOCK as u64 != 0 {
+        if !zoffset.is_multiple_of(BLOCK as u64) {
             return Err(FormatError::mismatch("offset in a group", "whole blocks", zoffset));
         }
         let start = usize::try_from(zoffset).unwrap_or(usize::MAX);
