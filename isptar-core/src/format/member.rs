@@ -160,7 +160,8 @@ impl MemberHeader {
     ///
     /// # Errors
     ///
-    /// [`FormatError::Limit`] when the records or names are longer than a reader takes.
+    /// [`FormatError::Limit`] when the records or names are longer than a reader takes,
+    /// [`FormatError::Invalid`] when a name or link target has a NUL byte.
     pub fn encode(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
         let mut map = Vec::new();
         if let Some(sparse) = &self.sparse {
@@ -177,6 +178,10 @@ impl MemberHeader {
             let actual = name.len() as u64;
             if actual > limits.path {
                 return Err(FormatError::Limit { what, limit: limits.path, actual });
+            }
+            // A reader ends a name there.
+            if name.contains(&0) {
+                return Err(FormatError::invalid(what, name));
             }
         }
         let name = self.tar_name();
@@ -679,5 +684,14 @@ mod tests {
         let header = Header::parse(&header).unwrap().unwrap();
         assert_eq!((header.typeflag, header.size), (b'g', 27));
         assert!(body.starts_with(b"27 comment=isptar format 2\n\0"));
+    }
+
+    #[test]
+    fn names_that_a_reader_would_cut_are_not_written() {
+        let link = |target: &str| Kind::Symlink { target: target.into() };
+        for header in [MemberHeader::new("a", link("b\0c")), MemberHeader::new("a\0", link("b"))] {
+            let encoded = header.encode(&Limits::default(), &mut Vec::new());
+            assert!(matches!(encoded, Err(FormatError::Invalid { .. })));
+        }
     }
 }
