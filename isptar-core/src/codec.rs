@@ -360,7 +360,10 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let mut rest = flipped.as_slice();
             let mut out = Vec::new();
-            assert!(Unpacker::new().read_to_end(&mut rest, 1 << 20, &mut out).is_err(), "{bit}");
+            let unpacked = Unpacker::new().read_to_end(&mut rest, 1 << 20, &mut out);
+            // The last bits of the last byte of deflate data only fill it.
+            let may_be_filling = bit / 8 == packed.len() - gzip::TAIL_LEN - 1;
+            assert!(unpacked.is_err() || may_be_filling && out == data, "{bit}");
         }
     }
 
