@@ -64,6 +64,13 @@ impl ArchiveInfo {
             .strip_suffix("header_size=")
             .filter(|body| body.is_empty() || body.ends_with('\n'))
             .ok_or(FormatError::Missing("header_size"))?;
+        // The format comes first: in a newer one everything else may differ.
+        let format = body.lines().find_map(|line| line.strip_prefix("format="));
+        if let Some(format) = format.and_then(|format| decimal("format", format.as_bytes()).ok())
+            && format > FORMAT
+        {
+            return Err(FormatError::Unknown { what: "format", value: format.to_string() });
+        }
         let mut info = Self::default();
         let mut seen = Vec::new();
         for line in body.lines() {
@@ -114,11 +121,7 @@ impl ArchiveInfo {
     fn check(&self, seen: &[&str]) -> Result<(), FormatError> {
         let required: &[&'static str] = match self.format {
             None => &["listing_header", "listing_size", "listing_real_size"],
-            // The format comes first: a newer one may have other keys.
-            Some(format) if format > FORMAT => {
-                return Err(FormatError::Unknown { what: "format", value: format.to_string() });
-            }
-            Some(format) if format < FORMAT => {
+            Some(format) if format != FORMAT => {
                 return Err(FormatError::invalid("format", format.to_string().as_bytes()));
             }
             Some(_) => &[
@@ -204,8 +207,13 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_damage() {
-        let text = b"listing_header=512\nformat=3\nbrand=new\nheader_size=";
-        assert!(matches!(ArchiveInfo::parse(text), Err(FormatError::Unknown { .. })));
+        for text in [
+            "listing_header=512\nformat=3\nbrand=new\nheader_size=",
+            "listing_header=1024\nsorted=yes\nsorted=no\nnothing\nformat=3\nheader_size=",
+        ] {
+            let parsed = ArchiveInfo::parse(text.as_bytes());
+            assert!(matches!(parsed, Err(FormatError::Unknown { .. })), "{text}");
+        }
     }
 
     #[test]
