@@ -42,7 +42,7 @@ pub struct WriterOptions {
     pub sorted: bool,
     /// When the archive was begun, in seconds since 1970.
     pub created: Option<u64>,
-    /// What makes the archive, for its info.
+    /// What makes the archive, for its info: its first 256 characters, without control characters.
     pub tool: Option<String>,
     /// Directory for the packed listing, once it is larger than a megabyte; the system's temporary
     /// directory when absent.
@@ -110,7 +110,7 @@ impl<S: Sink> ArchiveWriter<S> {
             sorted: options.sorted,
             in_order: true,
             created: options.created,
-            tool: options.tool.clone(),
+            tool: options.tool.as_deref().map(one_line),
             incomplete: false,
             previous: None,
             entries: 0,
@@ -326,6 +326,11 @@ impl<S: Sink> ArchiveWriter<S> {
         };
         Ok((output.sink, written))
     }
+}
+
+/// Returns a text that fits into a line of the archive info, which has room for 2 KiB in all.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(256).collect()
 }
 
 /// Returns the tar header of the member that holds the listing.
