@@ -666,8 +666,8 @@ fn depth_costs_neither_handles_nor_path_lengths() {
     let report = sequence.tell.report.clone();
     drop(sequence);
     assert_eq!((report.members, report.failed), (6, 0), "{:?}", observer.lines);
-    // Other tests of this process may have some open too.
-    assert!(most.saturating_sub(before) < 200, "{most} {before}");
+    // Other tests of this process may have hundreds open too.
+    assert!(most.saturating_sub(before) < 1000, "{most} {before}");
     assert_eq!(world.path("top").metadata().unwrap().nlink(), 3);
 
     // Back up from the bottom, as directories are finished: each level opened a bounded number of
