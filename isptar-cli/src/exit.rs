@@ -46,6 +46,7 @@ impl Exit {
             Error::BadSource { .. } | Error::BadPattern { .. } | Error::NoSource => Self::Usage,
             Error::Corrupt { .. }
             | Error::NotIsptar(_)
+            | Error::NotTar(_)
             | Error::Unsupported { .. }
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,

@@ -34,6 +34,9 @@ pub enum Error {
     /// The input is not an isptar archive; it may still be a tar archive of another program.
     #[error("not an isptar archive: {0}")]
     NotIsptar(FormatError),
+    /// The input is no tar archive at all: what should be its first header is none.
+    #[error("not a tar archive: {0}")]
+    NotTar(FormatError),
     /// The archive is valid, but newer than this program.
     #[error("unsupported archive: {what} is {value}, this version understands {understood}")]
     Unsupported {

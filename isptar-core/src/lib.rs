@@ -1,4 +1,5 @@
-//! isptar
+#![doc = include_str!("../README.md")]
+
 pub mod archive;
 pub mod codec;
 pub mod content;

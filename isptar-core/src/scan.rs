@@ -80,7 +80,8 @@ impl<R: Read> TarReader<R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`], its offset in the decompressed tar; [`Error::Input`].
+    /// [`Error::NotTar`]; [`Error::Corrupt`], its offset in the decompressed tar;
+    /// [`Error::Input`].
     #[expect(clippy::should_implement_trait, reason = "members borrow the reader")]
     pub fn next(&mut self) -> Result<Option<Scanned<'_, R>>> {
         while !self.ended {
@@ -354,6 +355,11 @@ impl HeaderError {
     fn place(self, offset: u64) -> Error {
         match self {
             Self::Input(error) => error,
+            Self::Format(kind @ (FormatError::Mismatch { .. } | FormatError::Truncated { .. }))
+                if offset == 0 =>
+            {
+                Error::NotTar(kind)
+            }
             Self::Format(kind) => kind.at(offset),
         }
     }

@@ -132,11 +132,9 @@ fn read_tables<R: ReadAt>(
     let start = end - info.tables_size;
     let ratio = info.tables_size.saturating_mul(1100);
     let text = unpack_at(source, start, info.tables_size, limits.tables.min(ratio))?;
-    let mut tables = Tables::parse(&text).map_err(|kind| kind.at(start))?;
+    let tables = Tables::parse(&text).map_err(|kind| kind.at(start))?;
     if tables.blocks.is_empty() {
-        let packed = info.listing_size - info.tables_size;
-        let real = info.listing_real_size.saturating_sub(text.len() as u64);
-        tables.blocks = vec![ListingBlock { packed, real, ..one_block(info).blocks.remove(0) }];
+        return Err(FormatError::Missing("block line of the tables").at(start));
     }
     check_tables(&tables, info, text.len() as u64).map_err(|kind| kind.at(start))?;
     Ok(tables)

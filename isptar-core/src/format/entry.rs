@@ -236,9 +236,10 @@ impl Entry {
         for (position, field) in fields.enumerate() {
             if position == 0 && !field.contains(&b'=') {
                 entry.location = Some(parse_location(field)?);
-            } else {
+            } else if dialect == Dialect::Isptar {
                 entry.set_key(field, &mut seen)?;
             }
+            // The original ignored what came after the location.
         }
         entry.ctime = match (seen.ctime, dialect) {
             (Some(recorded), _) => recorded,

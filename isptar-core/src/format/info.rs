@@ -64,6 +64,13 @@ impl ArchiveInfo {
             .strip_suffix("header_size=")
             .filter(|body| body.is_empty() || body.ends_with('\n'))
             .ok_or(FormatError::Missing("header_size"))?;
+        // The format comes first: in a newer one everything else may differ.
+        let format = body.lines().find_map(|line| line.strip_prefix("format="));
+        if let Some(format) = format.and_then(|format| decimal("format", format.as_bytes()).ok())
+            && format > FORMAT
+        {
+            return Err(FormatError::Unknown { what: "format", value: format.to_string() });
+        }
         let mut info = Self::default();
         let mut seen = Vec::new();
         for line in body.split_terminator('\n') {
@@ -77,7 +84,11 @@ impl ArchiveInfo {
             info.set(key, value)?;
         }
         info.check(&seen)?;
-        Ok(info)
+        let parts = body.lines().find_map(|line| line.strip_prefix("parts="));
+        match parts.filter(|&parts| info.format.is_some() && parts != "1") {
+            Some(parts) => Err(FormatError::invalid("parts", parts.as_bytes())),
+            None => Ok(info),
+        }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), FormatError> {
@@ -103,6 +114,7 @@ impl ArchiveInfo {
             "sorted" => self.sorted = flag("sorted")?,
             "created" => self.created = Some(decimal("created", bytes)?),
             "incomplete" => self.incomplete = flag("incomplete")?,
+            // Classic archives name the parts here.
             "parts" => self.parts = true,
             "tool" => self.tool = Some(value.into()),
             _ => self.unknown.push((key.into(), value.into())),
@@ -114,11 +126,7 @@ impl ArchiveInfo {
     fn check(&self, seen: &[&str]) -> Result<(), FormatError> {
         let required: &[&'static str] = match self.format {
             None => &["listing_header", "listing_size", "listing_real_size"],
-            // The format comes first: a newer one may have other keys.
-            Some(format) if format > FORMAT => {
-                return Err(FormatError::Unknown { what: "format", value: format.to_string() });
-            }
-            Some(format) if format < FORMAT => {
+            Some(format) if format != FORMAT => {
                 return Err(FormatError::invalid("format", format.to_string().as_bytes()));
             }
             Some(_) => &[
@@ -204,8 +212,13 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_damage() {
-        let text = b"listing_header=512\nformat=3\nbrand=new\nheader_size=";
-        assert!(matches!(ArchiveInfo::parse(text), Err(FormatError::Unknown { .. })));
+        for text in [
+            "listing_header=512\nformat=3\nbrand=new\nheader_size=",
+            "listing_header=1024\nsorted=yes\nsorted=no\nnothing\nformat=3\nheader_size=",
+        ] {
+            let parsed = ArchiveInfo::parse(text.as_bytes());
+            assert!(matches!(parsed, Err(FormatError::Unknown { .. })), "{text}");
+        }
     }
 
     #[test]

@@ -352,3 +352,15 @@ fn options_stand_in_the_archive_info() {
     let entry = Entry::parse(line, Dialect::Isptar, &Limits::default()).unwrap();
     assert_eq!(entry.path.to_string(), "a");
 }
+
+#[test]
+fn any_text_may_be_the_tool() {
+    for (tool, kept) in
+        [("a\nsorted=0\r", "asorted=0".to_owned()), (&"é".repeat(9999), "é".repeat(256))]
+    {
+        let mut options = level(6);
+        options.tool = Some(tool.into());
+        let (bytes, _) = build_with(&[], &options);
+        assert_eq!(Archive::open(bytes).unwrap().info().tool.as_ref(), Some(&kept));
+    }
+}
