@@ -1,7 +1,6 @@
 //! Archives of ours, read by programs that nobody here wrote, and compared by such programs.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -14,8 +13,8 @@ use crate::tree;
 
 /// Everything, to the second.
 const ALL: &str = "-aHAXSn";
-/// What tar programs without attributes restore.
-const PLAIN: &str = "-aHSn";
+/// What Python restores: no attributes, and no times of symbolic links.
+const PLAIN: &str = "-aHSn --omit-link-times";
 /// Everything, to the nanosecond.
 const EXACT: &str = "-aHAXSn --modify-window=-1";
 
@@ -29,6 +28,9 @@ fn archived(level: u8) -> World {
     assert_eq!(said.next(), Some("isptar: left out tree/special/socket: a socket"));
     assert!(said.next().unwrap().starts_with("isptar: stored "), "{}", done.err);
     assert_eq!(said.next(), None);
+    // What is left is what has to come back.
+    let script = "cd tree; touch -r special ../time; rm special/socket; touch -r ../time special";
+    world.script(script).with_status(0);
     world
 }
 
@@ -41,10 +43,8 @@ fn restore(world: &World, to: &str, script: &str) -> Done {
 /// Compares a restored tree by rsync and diff.
 #[track_caller]
 fn compare(world: &World, to: &str, flags: &str) {
-    let done = world.script(&format!(
-        "rsync {flags} --itemize-changes --checksum --delete --exclude=/special/socket \
-         tree/ {to}/tree/"
-    ));
+    let done = world
+        .script(&format!("rsync {flags} --itemize-changes --checksum --delete tree/ {to}/tree/"));
     assert_eq!((done.text_lossy().as_ref(), done.err.as_str()), ("", ""), "{to} by rsync");
     let done = world.script(&format!("diff -r --no-dereference -x special tree {to}/tree"));
     assert_eq!((done.text_lossy().as_ref(), done.err.as_str()), ("", ""), "{to} by diff");
@@ -70,10 +70,9 @@ fn hard_links(root: &Path) -> Vec<Vec<PathBuf>> {
 /// Compares attributes and ACLs as the system's own tools print them.
 #[track_caller]
 fn compare_attributes(world: &World, to: &str) {
-    for command in ["getfattr -d -m- -e hex -R -h", "getfacl -R -n -P"] {
-        let done = world.script(&format!(
-            "diff <(cd tree && {command} . | sort) <(cd {to}/tree && {command} . | sort)"
-        ));
+    for command in ["getfattr -d -m- -e hex -h", "getfacl -n -P"] {
+        let all = format!("find . -print0 | sort -z | xargs -0 {command}");
+        let done = world.script(&format!("diff <(cd tree; {all}) <(cd {to}/tree; {all})"));
         assert_eq!((done.text_lossy().as_ref(), done.err.as_str()), ("", ""), "{to}: {command}");
     }
 }
@@ -127,7 +126,8 @@ fn by_bsdtar(world: &World) {
     for locale in ["C", "C.UTF-8"] {
         let done = restore(world, "bsd", &format!("LC_ALL={locale} bsdtar -xpf ../a.tar.gz"));
         assert_eq!(done.err, "", "{locale}");
-        compare(world, "bsd", ALL);
+        // It does not take back the escapes of GNU tar in the keys of attributes.
+        compare(world, "bsd", &format!("{ALL} --exclude=/xattrs/user"));
         clear(world, "bsd");
     }
 }
@@ -187,19 +187,19 @@ fn a_tree_is_restored_by_its_root() {
     let set = "chmod 2751 tree; chown 7:8 tree; touch -d @1234567890.5 tree/sub tree";
     world.script(set).with_status(0);
     world.run(&["create", "-q", "-C", "tree", "a.tar.gz", "."]).with_status(0);
-    for command in ["$ISPTAR extract -q", "tar -xzpf", "bsdtar -xpf"] {
+    // bsdtar does not restore the time of the directory that it works in, in no archive.
+    for (command, flags) in [
+        ("$ISPTAR extract -q", "--modify-window=-1"),
+        ("tar -xzpf", "-aHAXS"),
+        ("bsdtar -xpf", "--omit-dir-times"),
+    ] {
         let done = restore(&world, "out", &format!("{command} ../a.tar.gz"));
         assert_eq!(done.err, "", "{command}");
-        let compare = "rsync -aHAXSn --checksum --delete -i --exclude=/.backup.info tree/ out/";
-        assert_eq!(world.script(compare).with_status(0).text(), "", "{command}");
+        let compare = "rsync -aHAXSn --checksum --delete -i --exclude=/.backup.info";
+        let done = world.script(&format!("{compare} {flags} tree/ out/")).with_status(0);
+        assert_eq!(done.text(), "", "{command}");
         clear(&world, "out");
     }
-}
-
-/// Returns how many members the archive has, `.backup.info` among them.
-fn members(world: &World) -> usize {
-    let names = world.run(&["ls", "-0", "a.tar.gz"]).with_status(0).out;
-    names.iter().filter(|byte| **byte == 0).count() + 1
 }
 
 #[test]
@@ -208,23 +208,24 @@ fn everyone_counts_the_same_members() {
         return;
     }
     let world = archived(6);
-    let expected = members(&world).to_string();
+    let names = world.run(&["ls", "-0", "a.tar.gz"]).with_status(0).out;
+    let count = |byte| names.iter().filter(|&&other| other == byte).count();
+    // The listing is a member, too; busybox does not escape line feeds.
+    let (members, lines) = (count(0) + 1, count(0) + 1 + count(b'\n'));
     assert_eq!(world.script("gzip -t a.tar.gz").with_status(0).err, "");
     let go = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/go/main.go");
     let go = format!("GOFLAGS=-mod=mod GOPROXY=off GOTOOLCHAIN=local go run {go} a.tar.gz");
-    // Names with line feeds are one line in the escaped form of all tar programs.
-    for (script, escapes) in [
-        ("tar --quoting-style=escape -tzf a.tar.gz | wc -l", true),
-        ("LC_ALL=C.UTF-8 bsdtar -tf a.tar.gz | wc -l", true),
-        ("LC_ALL=C bsdtar -tf a.tar.gz | wc -l", true),
-        ("busybox tar -tzf a.tar.gz | wc -l", true),
-        ("7z x -so a.tar.gz | 7z l -ba -slt -si -ttar | grep -c '^Path = '", true),
-        ("python3 -c 'import tarfile; print(len(tarfile.open(\"a.tar.gz\").getnames()))'", true),
-        (&format!("set -o pipefail; {go} | cut -d' ' -f1"), true),
+    for (script, expected) in [
+        ("tar --quoting-style=escape -tzf a.tar.gz | wc -l", members),
+        ("LC_ALL=C.UTF-8 bsdtar -tf a.tar.gz | wc -l", members),
+        ("LC_ALL=C bsdtar -tf a.tar.gz | wc -l", members),
+        ("busybox tar -tzf a.tar.gz | wc -l", lines),
+        ("7z x -so a.tar.gz | 7z l -ba -slt -si -ttar | grep -ac '^Path = '", members),
+        ("python3 -c 'import tarfile; print(len(tarfile.open(\"a.tar.gz\").getnames()))'", members),
+        (&format!("{go} | cut -d' ' -f1"), members),
     ] {
-        let done = world.script(script).with_status(0);
-        let _ = escapes;
-        assert_eq!(done.text().trim(), expected, "{script}: {}", done.err);
+        let done = world.script(&format!("set -o pipefail; {script}")).with_status(0);
+        assert_eq!(done.text().trim(), expected.to_string(), "{script}: {}", done.err);
     }
     let done = world.script("7z t a.tar.gz").with_status(0);
     assert!(done.text_lossy().contains("Everything is Ok"), "{}", done.text_lossy());
@@ -252,13 +253,14 @@ fn digests_are_those_of_sha256sum() {
     }
     let world = archived(6);
     restore(&world, "out", "$ISPTAR extract -q ../a.tar.gz");
-    let script = "$ISPTAR ls --sha256 a.tar.gz > sums && cd out && sha256sum -c --strict --quiet ../sums";
+    let script =
+        "$ISPTAR ls --sha256 a.tar.gz > sums && cd out && sha256sum -c --strict --quiet ../sums";
     let done = world.script(script).with_status(0);
     assert_eq!((done.text_lossy().as_ref(), done.err.as_str()), ("", ""));
-    let files = world.script("find tree -type f | wc -l; wc -l < sums");
-    let mut counts = files.text().lines();
-    // Three names have a line feed: find prints two lines, and sums are one line.
-    assert!(counts.next().unwrap() >= counts.next().unwrap());
+    // One line for each of the files, however many names it has.
+    let files = world.script("find tree -type f -printf x | wc -c; wc -l < sums").with_status(0);
+    let counts: Vec<&str> = files.text().lines().collect();
+    assert_eq!(counts[0], counts[1]);
 }
 
 /// Every member is a tar.gz of its own, when its bytes are cut out.
@@ -347,6 +349,5 @@ fn a_copy_of_a_tree_gives_the_same_reproducible_archive() {
         let args = ["create", "-q", "--reproducible", "-C", directory, archive, "tree"];
         world.run(&args).with_status(0);
     }
-    let _name: &OsStr = OsStr::new("cmp");
     assert_eq!(world.script("cmp a.tar.gz b.tar.gz").with_status(0).text(), "");
 }

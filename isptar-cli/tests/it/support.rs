@@ -43,6 +43,14 @@ impl World {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
+    /// Makes an empty one, in memory where the system has a place for that: for very many files.
+    pub(crate) fn in_memory() -> Self {
+        match tempfile::tempdir_in("/dev/shm") {
+            Ok(dir) => Self { dir },
+            Err(_) => Self::new(),
+        }
+    }
+
     /// Makes one with a small tree: `tree/{a.txt,empty,sub/{b.conf,link}}`.
     pub(crate) fn with_tree() -> Self {
         let world = Self::new();

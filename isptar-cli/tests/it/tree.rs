@@ -58,7 +58,8 @@ pub(crate) fn text(len: usize) -> Vec<u8> {
         if bytes.len() >= len {
             break;
         }
-        bytes.extend_from_slice(format!("line {line} of a long text, {}\n", line * 7919).as_bytes());
+        bytes
+            .extend_from_slice(format!("line {line} of a long text, {}\n", line * 7919).as_bytes());
     }
     bytes.truncate(len);
     bytes
@@ -143,8 +144,6 @@ impl Tree {
         let long = "long".repeat(40);
         self.file(format!("links/{long}"), b"a long name");
         link(&long, "to a long name");
-        symlink("nowhere", self.at("links/symlink")).unwrap();
-        link("symlink", "symlink again");
     }
 
     fn special(&self) {
@@ -158,11 +157,6 @@ impl Tree {
         make("null", FileType::CharacterDevice, 1, 3);
         make("large", FileType::CharacterDevice, 511, 70_000);
         make("block", FileType::BlockDevice, 7, 200);
-        let path = self.at("special/fifo");
-        if path.exists() {
-            fs::hard_link(path, self.at("special/fifo again")).unwrap();
-        }
-        // Bound by a short relative name it would be elsewhere; the absolute one may be too long.
         let path = self.at("special/socket");
         attempt(&path, UnixListener::bind(&path).map(drop));
     }
