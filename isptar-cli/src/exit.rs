@@ -43,7 +43,7 @@ impl Exit {
     /// Returns the status of a job that ended with `error`, or of a member that failed with it.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
-            Error::BadSource { .. } | Error::BadPattern { .. } => Self::Usage,
+            Error::BadSource { .. } | Error::BadPattern { .. } | Error::NoSource => Self::Usage,
             Error::Corrupt { .. }
             | Error::NotIsptar(_)
             | Error::Unsupported { .. }
@@ -113,6 +113,7 @@ mod tests {
             (Error::Output { op: "write", path: None, source: full() }, Exit::Destination),
             (Error::Busy { path: "a".into() }, Exit::Destination),
             (Error::BadSource { path: "a".into(), reason: "odd".into() }, Exit::Usage),
+            (Error::NoSource, Exit::Usage),
             (Error::InBase { path: "a".into(), depth: 1 }, Exit::Base),
         ];
         for (error, exit) in errors {

@@ -22,6 +22,12 @@ pub(crate) enum Failure {
         /// The system's answer.
         source: io::Error,
     },
+    /// An input has no bytes.
+    #[error("{name} is empty")]
+    Empty {
+        /// What it is called in messages.
+        name: String,
+    },
     /// A list of patterns could not be read.
     #[error("cannot read the patterns of {name}")]
     PatternFile {
@@ -72,7 +78,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Core(error) => Exit::of(error),
-            Self::Open { .. } => Exit::NotAnArchive,
+            Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
             Self::PatternFile { .. } | Self::Terminal => Exit::Usage,
             Self::Range { .. } | Self::LinkGone { .. } => Exit::Incomplete,

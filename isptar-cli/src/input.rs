@@ -9,6 +9,7 @@ use isptar_core::path::printable;
 use isptar_core::{Archive, Error, Limits, TarReader};
 use liblzma::read::XzDecoder;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -24,6 +25,34 @@ pub(crate) enum Input {
     Listed(Box<Archive<File>>),
     /// A tar without one.
     Foreign(Box<Foreign>, Packing),
+}
+
+impl Input {
+    /// Returns whether names are known to be in order, each once.
+    pub(crate) fn is_sorted(&self) -> bool {
+        matches!(self, Self::Listed(archive) if archive.info().sorted)
+    }
+
+    /// Warns of a tar that was read and has no end.
+    pub(crate) fn check_end(&self, path: &Path, ui: &Ui) -> Exit {
+        match self {
+            Self::Listed(_) => Exit::Good,
+            Self::Foreign(tar, _) => check_end(tar, path, ui),
+        }
+    }
+}
+
+/// Warns of a tar that was read and has no end: it may have been cut between two members.
+pub(crate) fn check_end(tar: &Foreign, path: &Path, ui: &Ui) -> Exit {
+    if !tar.end_missing() {
+        return Exit::Good;
+    }
+    if tar.is_ours() {
+        ui.error(&format!("{}: ends before its listing, it was cut", shown(path)), None);
+        return Exit::NotAnArchive;
+    }
+    ui.warning(&format!("{}: ends without the blocks that end a tar, was it cut?", shown(path)));
+    Exit::Warnings
 }
 
 /// How a tar is compressed.
@@ -112,7 +141,11 @@ pub(crate) fn open(path: &Path, ui: &Ui) -> Result<Input, Failure> {
 pub(crate) fn open_foreign(path: &Path) -> Result<(Foreign, Packing), Failure> {
     let source: Box<dyn Read + Send> =
         if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(open_file(path)?) };
-    let (reader, packing) = decoded(source).map_err(failed(path))?;
+    let (reader, packing) = match decoded(source) {
+        Ok(Some(decoded)) => decoded,
+        Ok(None) => return Err(Failure::Empty { name: shown(path) }),
+        Err(error) => return Err(failed(path)(error)),
+    };
     Ok((TarReader::new(reader, Limits::default())?, packing))
 }
 
@@ -129,10 +162,16 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     move |source| Failure::Open { name, source }
 }
 
-/// Returns the decompressed bytes of `source`; gzip is left to the reader of the tar.
-fn decoded(mut source: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, Packing)> {
+/// Returns the decompressed bytes of `source`, if it has any; gzip is left to the reader of the
+/// tar.
+fn decoded(
+    mut source: Box<dyn Read + Send>,
+) -> io::Result<Option<(Box<dyn Read + Send>, Packing)>> {
     let mut head = Vec::new();
     source.by_ref().take(10).read_to_end(&mut head)?;
+    if head.is_empty() {
+        return Ok(None);
+    }
     let packing = Packing::detect(&head);
     let whole = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(source));
     let reader: Box<dyn Read + Send> = match packing {
@@ -141,7 +180,7 @@ fn decoded(mut source: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>
         Packing::Xz => Box::new(XzDecoder::new_multi_decoder(whole)),
         Packing::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
     };
-    Ok((reader, packing))
+    Ok(Some((reader, packing)))
 }
 
 #[cfg(test)]
@@ -150,7 +189,7 @@ mod tests {
     use std::io::Write;
 
     fn round_trip(packed: Vec<u8>) -> (Vec<u8>, Packing) {
-        let (mut reader, packing) = decoded(Box::new(Cursor::new(packed))).unwrap();
+        let (mut reader, packing) = decoded(Box::new(Cursor::new(packed))).unwrap().unwrap();
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();
         (bytes, packing)
@@ -168,6 +207,11 @@ mod tests {
         let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
         encoder.write_all(&text).unwrap();
         assert_eq!(round_trip(encoder.finish().unwrap()), (text, Packing::Bzip2));
+    }
+
+    #[test]
+    fn nothing_is_no_tar() {
+        assert!(decoded(Box::new(io::empty())).unwrap().is_none());
     }
 
     #[test]

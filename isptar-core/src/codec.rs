@@ -201,12 +201,14 @@ impl Unpacker {
             out.resize(len + STEP.max(len.min(1 << 20)), 0);
             let read = self.read(input, &mut out[len..]);
             out.truncate(len + read.as_ref().copied().unwrap_or(0));
-            if read? == 0 {
-                return Ok(());
-            }
+            let count = read?;
             let actual = out.len() as u64;
             if actual > limit {
                 return Err(FormatError::Limit { what: "length of a stream", limit, actual }.into());
+            }
+            // Room for another step is not cleared when nothing will come.
+            if count == 0 || self.is_ended() {
+                return Ok(());
             }
         }
     }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use crate::content::{Content, ContentReader, into_io};
 use crate::create::{CreateOptions, CreateReport, holes};
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::format::entry::Kind;
 use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
@@ -64,6 +64,10 @@ pub fn convert<R: Read>(
             }
             Err(error) => return Err(error),
         }
+    }
+    if tar.is_ours() && tar.end_missing() {
+        // Ours always has an end; whatever stood there is gone.
+        return Err(FormatError::Missing("end of the archive").at(tar.position()));
     }
     if report.is_incomplete() {
         writer.set_incomplete();

@@ -105,6 +105,9 @@ pub enum Error {
         /// Why it cannot be used.
         reason: String,
     },
+    /// None of the paths to archive could be found.
+    #[error("none of the paths could be found, no archive was made")]
+    NoSource,
     /// A pattern that does not parse.
     #[error("bad pattern {pattern}: {reason}")]
     BadPattern {

@@ -1,6 +1,6 @@
 //! Reading any tar from front to back, listing or not.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Chain, Cursor, Read};
 
 use crate::codec::{DecodeError, Unpacker};
 use crate::content::{Content, Piece};
@@ -12,6 +12,9 @@ use crate::format::sparse::Segment;
 use crate::format::{BLOCK, INFO_NAME, padding};
 use crate::limits::Limits;
 use crate::pack::{Details, entry_of};
+
+/// What gzip begins with.
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Bytes of content handed out at once.
 const PIECE: usize = 64 << 10;
@@ -60,6 +63,11 @@ impl<R: Read> TarReader<R> {
     /// Returns whether the input ended without the zero blocks that end a tar; known at its end.
     pub fn end_missing(&self) -> bool {
         self.end_missing
+    }
+
+    /// Returns how many bytes of the tar were read.
+    pub fn position(&self) -> u64 {
+        self.input.position
     }
 
     /// Returns the limits in force.
@@ -199,7 +207,7 @@ impl<R: Read> Content for Scanned<'_, R> {
 
 /// The tar: decompressed when it is compressed.
 struct Input<R> {
-    raw: BufReader<R>,
+    raw: BufReader<Chain<Cursor<Vec<u8>>, R>>,
     unpacker: Option<Unpacker>,
     /// Bytes of the tar that were looked at but not taken.
     peeked: Vec<u8>,
@@ -209,15 +217,13 @@ struct Input<R> {
 
 impl<R: Read> Input<R> {
     fn new(input: R) -> Result<Self> {
-        let mut raw = BufReader::with_capacity(256 << 10, input);
-        let head = loop {
-            match raw.fill_buf() {
-                Ok(head) => break head,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Input { offset: 0, source }),
-            }
-        };
-        let unpacker = head.starts_with(&[0x1f, 0x8b]).then(Unpacker::new);
+        // The first read may bring a single byte, and the magic has two.
+        let mut magic = Vec::with_capacity(MAGIC.len());
+        let mut start = input.take(MAGIC.len() as u64);
+        start.read_to_end(&mut magic).map_err(|source| Error::Input { offset: 0, source })?;
+        let unpacker = (magic == MAGIC).then(Unpacker::new);
+        let input = Cursor::new(magic).chain(start.into_inner());
+        let raw = BufReader::with_capacity(256 << 10, input);
         Ok(Self { raw, unpacker, peeked: Vec::new(), position: 0 })
     }
 

@@ -272,7 +272,8 @@ impl<S: Sink> ArchiveWriter<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`].
+    /// [`Error::Output`]; [`Error::Unstorable`] when the tool is longer than the archive info may
+    /// be, or has line feeds.
     pub fn finish(self) -> Result<(S, Written)> {
         let mut listing = self.listing.finish()?;
         let tables = &listing.tables;
@@ -297,6 +298,12 @@ impl<S: Sink> ArchiveWriter<S> {
             ..ArchiveInfo::default()
         };
         let info_text = info.encode();
+        // What made the archive is any text, which may be too long or have line feeds.
+        let unstorable = |kind| Error::Unstorable { path: MemberPath::from(INFO_NAME), kind };
+        if ArchiveInfo::parse(&info_text).map_err(unstorable)? != info {
+            let tool = self.tool.unwrap_or_default();
+            return Err(unstorable(FormatError::invalid("tool", tool.as_bytes())));
+        }
         let mut packed_info = Vec::new();
         listing.packer.pack(&info_text, &mut packed_info);
 
@@ -304,8 +311,7 @@ impl<S: Sink> ArchiveWriter<S> {
         let digits = info_size.to_string().len() as u64;
         let size = info.listing_real_size + info_text.len() as u64 + digits;
         let trailer = SizeTrailer { info_size, padding: padding(size) };
-        let path = MemberPath::from(INFO_NAME);
-        let trailer = trailer.encode().map_err(|kind| Error::Unstorable { path, kind })?;
+        let trailer = trailer.encode().map_err(unstorable)?;
 
         let header = listing_header(&self.reserved, self.created, size);
         let mut output = self.output;
@@ -500,5 +506,21 @@ impl ListingWriter {
             packer: self.packer,
         };
         Ok(listing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::WriteSink;
+
+    #[test]
+    fn a_tool_that_would_break_the_archive_info_is_refused() {
+        for tool in ["a\nparts=1".to_owned(), "a".repeat(3000)] {
+            let options = WriterOptions { tool: Some(tool), ..WriterOptions::default() };
+            let mut bytes = Vec::new();
+            let writer = ArchiveWriter::new(WriteSink::new(&mut bytes), &options).unwrap();
+            assert!(matches!(writer.finish(), Err(Error::Unstorable { .. })));
+        }
     }
 }

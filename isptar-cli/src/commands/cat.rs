@@ -142,8 +142,8 @@ impl Printer<'_> {
     }
 
     fn listed(&mut self, archive: &Archive<File>, path: &MemberPath) -> Result<(), Failure> {
-        let entry = archive.find(path)?.ok_or_else(|| Error::NotFound(path.clone()))?;
-        let entry = select::resolve(archive, entry)?;
+        let entry = find(archive, path)?.ok_or_else(|| Error::NotFound(path.clone()))?;
+        let entry = archive.content_entry(&entry)?;
         select::check_file(&entry)?;
         let (start, end) = self.resolve(&entry.path, entry.kind.size())?;
         if self.range.is_some() {
@@ -167,6 +167,7 @@ impl Printer<'_> {
         paths: &[MemberPath],
     ) -> Result<(), Failure> {
         let met = self.pass(&mut tar, paths, true)?;
+        self.exit = self.exit.max(input::check_end(&tar, archive, self.ui));
         let mut targets = Vec::new();
         for (path, met) in paths.iter().zip(met) {
             let failure = match met {
@@ -230,6 +231,22 @@ impl Printer<'_> {
         let (start, end) = self.resolve(&entry.path, content.size())?;
         copy(content, start, end, &mut self.out)
     }
+}
+
+/// Returns the entry of a name; classic archives may have it as `./NAME`.
+fn find(archive: &Archive<File>, path: &MemberPath) -> Result<Option<Entry>, Error> {
+    let found = archive.find(path)?;
+    if found.is_some() || !archive.is_classic() {
+        return Ok(found);
+    }
+    let mut last = None;
+    for entry in archive.entries() {
+        let entry = entry?;
+        if plain_name(&entry.path) == *path {
+            last = Some(entry);
+        }
+    }
+    Ok(last)
 }
 
 /// Returns whether contents could not be handed on.

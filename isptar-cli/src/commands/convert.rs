@@ -8,7 +8,7 @@ use isptar_core::{CreateOptions, CreateReport};
 use super::store::{self, StoreArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::open_foreign;
+use crate::input::{check_end, open_foreign};
 use crate::reporter::Reporter;
 use crate::signals::Signals;
 use crate::ui::Ui;
@@ -43,10 +43,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let stream = store::stream(&args.archive, ui)?;
     let mut reporter = Reporter::new(ui, &signals, args.store.telling(), stream);
     match job(args, &options, &mut reporter, ui) {
-        Ok(report) => {
+        Ok((report, ended)) => {
             let text = store::summary(&report, false);
             let summary = store::summary_json("convert", &report, false);
-            Ok(reporter.finish(&text, summary, store::exit(&report)))
+            Ok(reporter.finish(&text, summary, store::exit(&report).max(ended)))
         }
         Err(failure) => Ok(reporter.fail(&failure)),
     }
@@ -57,11 +57,12 @@ fn job(
     options: &CreateOptions,
     reporter: &mut Reporter<'_>,
     ui: &Ui,
-) -> Result<CreateReport, Failure> {
+) -> Result<(CreateReport, Exit), Failure> {
     // The input comes first: a wrong name must not even begin an archive.
     let (mut tar, _) = open_foreign(&args.foreign)?;
     let mut sink = store::sink(&args.archive, ui)?;
-    Ok(isptar_core::convert::convert(&mut tar, &mut *sink, options, reporter)?)
+    let report = isptar_core::convert(&mut tar, &mut *sink, options, reporter)?;
+    Ok((report, check_end(&tar, &args.foreign, ui)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! `isptar create`: from a tree of files to an archive.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -155,7 +157,11 @@ fn job(
     ui: &Ui,
 ) -> Result<CreateReport, Failure> {
     if args.dry_run {
-        return Ok(isptar_core::plan(&args.paths, options, reporter)?);
+        let mut options = options.clone();
+        // An archive that is there would be replaced, never stored.
+        let existing = std::fs::metadata(&args.archive).ok().filter(Metadata::is_file);
+        options.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
+        return Ok(isptar_core::plan(&args.paths, &options, reporter)?);
     }
     let mut sink = store::sink(&args.archive, ui)?;
     Ok(isptar_core::create(&mut *sink, &args.paths, options, reporter)?)

@@ -115,10 +115,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let stream = Stream::Out(ui.out()?);
     let mut reporter = Reporter::new(ui, &signals, args.telling(), stream);
     match job(args, &wanted, &mut reporter, ui) {
-        Ok(report) => {
+        Ok((report, ended)) => {
             let text = summary(&report, args.dry_run);
             let summary = summary_json(&report, args.dry_run);
-            Ok(reporter.finish(&text, summary, exit(&report)))
+            Ok(reporter.finish(&text, summary, exit(&report).max(ended)))
         }
         Err(failure) => Ok(reporter.fail(&failure)),
     }
@@ -129,21 +129,21 @@ fn job(
     wanted: &Wanted,
     reporter: &mut Reporter<'_>,
     ui: &Ui,
-) -> Result<ExtractReport, Failure> {
+) -> Result<(ExtractReport, Exit), Failure> {
     let (options, selection) = (args.to_options(), wanted.selection());
-    let report = match input::open(&args.archive, ui)? {
+    let target = &args.directory;
+    match input::open(&args.archive, ui)? {
         Input::Listed(archive) => {
-            isptar_core::extract(&archive, selection, &args.directory, &options, reporter)
+            let report = isptar_core::extract(&archive, selection, target, &options, reporter)?;
+            Ok((report, Exit::Good))
         }
-        Input::Foreign(mut tar, _) => isptar_core::extract_sequential(
-            &mut tar,
-            selection,
-            &args.directory,
-            &options,
-            reporter,
-        ),
-    };
-    Ok(report?)
+        Input::Foreign(mut tar, _) => {
+            let tar = &mut *tar;
+            let report =
+                isptar_core::extract_sequential(tar, selection, target, &options, reporter)?;
+            Ok((report, input::check_end(tar, &args.archive, ui)))
+        }
+    }
 }
 
 fn exit(report: &ExtractReport) -> Exit {

@@ -74,9 +74,14 @@ impl Kind {
 
 /// Runs `isptar info`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
+    let mut exit = Exit::Good;
     let facts = match input::open(&args.archive, ui)? {
         Input::Listed(archive) => Facts::listed(&args.archive, &archive)?,
-        Input::Foreign(mut tar, packing) => Facts::foreign(&args.archive, &mut tar, packing)?,
+        Input::Foreign(mut tar, packing) => {
+            let facts = Facts::foreign(&args.archive, &mut tar, packing)?;
+            exit = input::check_end(&tar, &args.archive, ui);
+            facts
+        }
     };
     let mut out = ui.out()?;
     if args.json {
@@ -85,7 +90,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         out.put(facts.table().as_bytes())?;
     }
     out.finish()?;
-    Ok(Exit::Good)
+    Ok(exit)
 }
 
 impl Facts {

@@ -1,9 +1,11 @@
 //! `isptar ls`: the names of an archive, and what the listing knows of them.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
-use isptar_core::{Digest, Entry, Error, Kind};
+use isptar_core::{Digest, Entry, Error, Kind, Warning};
 use sha2::{Digest as _, Sha256};
 
 use super::select::{self, Place, Wanted};
@@ -87,6 +89,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         out: ui.out()?,
         ui,
         tree: Tree::default(),
+        names: None,
         count: 0,
         exit: Exit::Good,
     };
@@ -105,10 +108,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut input = input::open(&args.archive, printer.ui)?;
+    printer.names = (!input.is_sorted()).then(HashSet::new);
     wanted.visit(&mut input, &mut |entry, place, wanted| match args.depth {
         Some(most) if wanted.depth(&plain_name(&entry.path)) > most => Ok(()),
         _ => printer.entry(entry, place),
-    })
+    })?;
+    printer.exit = printer.exit.max(input.check_end(&args.archive, printer.ui));
+    Ok(())
 }
 
 struct Printer<'a> {
@@ -116,6 +122,8 @@ struct Printer<'a> {
     out: Out,
     ui: &'a Ui,
     tree: Tree,
+    /// Hashes of the names met so far, of an archive in which one may stand twice.
+    names: Option<HashSet<u64>>,
     count: u64,
     exit: Exit,
 }
@@ -123,6 +131,7 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn entry(&mut self, entry: &Entry, place: Place<'_, '_>) -> Result<(), Failure> {
         self.count += 1;
+        self.note_name(entry);
         match self.form {
             Form::Names => {
                 let mut line = self.name(entry);
@@ -140,6 +149,16 @@ impl Printer<'_> {
                 self.out.put(&text)
             }
             Form::Sha256 => self.sha256(entry, place),
+        }
+    }
+
+    /// Tells of a name that stands twice: only its last member counts.
+    fn note_name(&mut self, entry: &Entry) {
+        let Some(names) = &mut self.names else { return };
+        let mut hasher = DefaultHasher::new();
+        plain_name(&entry.path).as_bytes().hash(&mut hasher);
+        if !names.insert(hasher.finish()) && self.form != Form::Json {
+            self.ui.warning(&format!("{}: {}", entry.path, Warning::Duplicate));
         }
     }
 
@@ -166,7 +185,8 @@ impl Printer<'_> {
     fn sha256(&mut self, entry: &Entry, place: Place<'_, '_>) -> Result<(), Failure> {
         match digest(entry, place) {
             Ok(Some(digest)) => {
-                let mut line = sha256_line(&digest, entry.path.as_bytes());
+                let line = sha256_line(&digest, entry.path.as_bytes());
+                let mut line = self.out.name(&line);
                 line.push(b'\n');
                 self.out.put(&line)
             }
@@ -223,7 +243,7 @@ fn digest(entry: &Entry, place: Place<'_, '_>) -> Result<Option<[u8; 32]>, Error
             if !matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. }) {
                 return Ok(None);
             }
-            let entry = select::resolve(archive, entry.clone())?;
+            let entry = archive.content_entry(entry)?;
             if let Some(known) = known_digest(&entry) {
                 return Ok(Some(known));
             }

@@ -153,16 +153,6 @@ fn outermost(paths: &[&MemberPath]) -> Vec<MemberPath> {
     kept
 }
 
-/// Returns the entry that has the content of `entry`: of a hard link, the name that it leads to.
-pub(crate) fn resolve(archive: &Archive<File>, entry: Entry) -> Result<Entry, Error> {
-    let isptar_core::Kind::HardLink { target } = &entry.kind else {
-        return Ok(entry);
-    };
-    let found = archive.find(target)?.ok_or_else(|| Error::NotFound(target.clone()))?;
-    // In ours a link leads to a file; one that leads to a link is hostile, and may lead in circles.
-    Ok(found)
-}
-
 /// Returns the content of a file that the listing has.
 pub(crate) fn open<'a>(
     archive: &'a Archive<File>,

@@ -1,6 +1,8 @@
 //! The commands on archives of ours.
 
-use crate::support::World;
+use std::process::Stdio;
+
+use crate::support::{World, isptar};
 
 const NAMES: &str = "\
 tree
@@ -64,7 +66,7 @@ fn create_speaks_json() {
 fn create_that_cannot_write_has_status_6() {
     let world = World::with_tree();
     let done = world.run(&["create", "gone/a.tar.gz", "tree"]).with_status(6);
-    assert!(done.err.starts_with("isptar: error: cannot create the archive gone/a.tar.gz: "));
+    assert!(done.err.starts_with("isptar: error: cannot create the archive gone/a.tar.gz"));
 }
 
 #[test]
@@ -134,6 +136,58 @@ fn info_tells_what_it_is() {
     assert!(done.text().contains("kind:       isptar archive, format 2\nentries:    6\n"));
     let done = world.run(&["info", "--json", "a.tar.gz"]).with_status(0);
     assert!(done.text().contains("\"content_size\":16,"), "{}", done.text());
+}
+
+#[test]
+fn damage_costs_one_member() {
+    let world = World::with_tree();
+    world.run(&["create", "-q", "--level", "0", "a.tar.gz", "tree"]).with_status(0);
+    let mut bytes = world.read("a.tar.gz");
+    let at = bytes.windows(10).position(|window| window == b"0123456789").unwrap();
+    bytes[at] ^= 1;
+    world.file("a.tar.gz", &bytes);
+    let done = world.run(&["cat", "a.tar.gz", "tree/sub/b.conf", "tree/a.txt"]).with_status(3);
+    assert_eq!(done.text(), "first\n");
+    assert!(done.err.starts_with("isptar: error: corrupt member tree/sub/b.conf "), "{}", done.err);
+    let done = world.run(&["extract", "a.tar.gz", "-C", "out", "--json"]).with_status(3);
+    assert!(done.text().contains("\"path\":\"tree/sub/b.conf\",\"type\":\"error\""));
+    assert!(!world.path("out/tree/sub/b.conf").exists());
+    assert_eq!(world.read("out/tree/a.txt"), b"first\n");
+}
+
+#[test]
+fn a_cut_archive_is_never_a_success() {
+    let world = archived();
+    let bytes = world.read("a.tar.gz");
+    for length in (0..bytes.len()).step_by(7) {
+        world.file("cut.tar.gz", &bytes[..length]);
+        world.run(&["ls", "cut.tar.gz"]).with_status(4);
+    }
+}
+
+#[test]
+fn a_signal_leaves_the_old_archive() {
+    let world = World::with_tree();
+    world.file("a.tar.gz", b"the old one");
+    let mut state = 1u32;
+    let noise = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b"abcdefgh"[(state >> 29) as usize]
+    };
+    world.file("tree/big", &(0..64 << 20).map(noise).collect::<Vec<u8>>());
+    let mut command = isptar(&world.path("."));
+    command.args(["create", "--level", "12", "a.tar.gz", "tree"]).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    // The handlers stand by the time that the temporary file is there.
+    while !world.path("a.tar.gz.isptar-partial").exists() {
+        std::thread::yield_now();
+    }
+    world.tool("kill", &["-TERM", &child.id().to_string()], b"").unwrap().with_status(0);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(128 + 15));
+    assert_eq!(output.stderr, b"isptar: error: interrupted\n");
+    assert_eq!(world.read("a.tar.gz"), b"the old one");
+    assert!(!world.path("a.tar.gz.isptar-partial").exists());
 }
 
 #[test]

@@ -43,6 +43,31 @@ fn every_compression_becomes_an_archive_with_a_listing() {
 }
 
 #[test]
+fn hard_links_and_names_with_dots_are_followed() {
+    let world = World::with_tree();
+    std::fs::hard_link(world.path("tree/a.txt"), world.path("tree/z.txt")).unwrap();
+    let args = ["-cf", "a.tar", "--sort=name", "-C", "tree", "."];
+    let Some(done) = world.tool("tar", &args, b"") else { return };
+    done.with_status(0);
+    let done = world.run(&["cat", "-q", "a.tar", "z.txt", "sub/b.conf"]).with_status(0);
+    assert_eq!(done.text(), "0123456789first\n");
+    let done = world.run_with(&["cat", "-q", "-", "z.txt"], &world.read("a.tar")).with_status(3);
+    assert!(done.err.contains("is a hard link to a.txt"), "{}", done.err);
+    let done = world.run(&["ls", "-q", "--depth", "0", "a.tar", "sub"]).with_status(0);
+    assert_eq!(done.text().trim_end().trim_end_matches('/'), "./sub");
+}
+
+#[test]
+fn nothing_is_no_archive() {
+    let world = World::new();
+    world.file("empty", b"");
+    let done = world.run(&["extract", "empty"]).with_status(4);
+    assert_eq!(done.err, "isptar: error: empty is empty\n");
+    let done = world.run(&["ls", "-"]).with_status(4);
+    assert_eq!(done.err, "isptar: error: standard input is empty\n");
+}
+
+#[test]
 fn what_is_no_tar_is_refused_with_status_4() {
     let world = World::new();
     world.file("noise", &[0x5a; 5000]);

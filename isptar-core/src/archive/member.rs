@@ -10,7 +10,7 @@ use crate::format::assemble::{self, Found, SliceBlocks};
 use crate::format::entry::{Chunks, Dialect, Digest, Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
-use crate::format::{padding, text};
+use crate::format::{BLOCK, padding, text};
 use crate::io::{RangeReader, ReadAt};
 use crate::limits::Limits;
 use crate::pack::MemberDigest;
@@ -33,8 +33,8 @@ pub struct Member<'a, R> {
 
 #[derive(Debug)]
 enum Body<'a, R> {
-    Ours(Streams<'a, R>),
-    Classic(ClassicContent<'a, R>),
+    Ours(Box<Streams<'a, R>>),
+    Classic(Box<ClassicContent<'a, R>>),
 }
 
 /// The streams of a member of ours.
@@ -88,7 +88,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             .map_or(packed, |chunks| chunks.packed.first().copied().unwrap_or(packed));
         let mut streams = match previous.map(|previous| previous.body) {
             Some(Body::Ours(streams)) => streams,
-            _ => Streams::new(archive),
+            _ => Box::new(Streams::new(archive)),
         };
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = streams.member_end == Some(start);
@@ -123,7 +123,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             ..MemberHeader::new(path.clone(), entry.kind.clone())
         };
         let content = ClassicContent::new(&archive.source, offset, end, size);
-        Ok(Self { path, offset, header, body: Body::Classic(content) })
+        Ok(Self { path, offset, header, body: Body::Classic(Box::new(content)) })
     }
 
     /// Returns the headers. Members of classic archives have none that belong to them alone: what
@@ -211,6 +211,9 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         if zoffset > limits.group {
             let (limit, actual) = (limits.group, zoffset);
             return Err(FormatError::Limit { what: "offset in a group", limit, actual });
+        }
+        if !zoffset.is_multiple_of(BLOCK as u64) {
+            return Err(FormatError::mismatch("offset in a group", "whole blocks", zoffset));
         }
         let start = usize::try_from(zoffset).unwrap_or(usize::MAX);
         let mut blocks = SliceBlocks::new(&self.stream, start);

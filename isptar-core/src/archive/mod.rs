@@ -242,7 +242,7 @@ impl<R: ReadAt> Archive<R> {
 
 /// Writes `count` zero bytes.
 fn write_zeros(count: u64, out: &mut dyn Write) -> std::io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut left = count;
     while left > 0 {
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());

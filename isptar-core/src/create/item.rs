@@ -30,7 +30,7 @@ pub(super) struct Item {
 #[derive(Debug)]
 pub(super) enum Packed {
     /// One stream, and its entry without a location.
-    Whole { entry: Entry, warnings: Vec<Warning> },
+    Whole { entry: Box<Entry>, warnings: Vec<Warning> },
     /// A file of several chunks, open.
     Big(Box<BigFile>),
     /// Gone by now.
@@ -110,23 +110,23 @@ impl Items {
     fn kind(&mut self, found: &Found) -> std::io::Result<Option<Kind>> {
         let stat = &found.stat;
         let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
-        Ok(Some(match found.file_type() {
-            FileType::RegularFile => match self.earlier_name(found) {
-                Some(target) => Kind::HardLink { target },
-                None => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0) },
-            },
-            FileType::Directory => Kind::Directory,
+        let kind = match found.file_type() {
+            FileType::RegularFile => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0) },
+            FileType::Directory => return Ok(Some(Kind::Directory)),
             FileType::Symlink => Kind::Symlink { target: found.read_link()? },
             FileType::CharacterDevice => Kind::CharDevice { major, minor },
             FileType::BlockDevice => Kind::BlockDevice { major, minor },
             FileType::Fifo => Kind::Fifo,
             FileType::Socket | FileType::Unknown => return Ok(None),
-        }))
+        };
+        let earlier = self.earlier_name(found);
+        Ok(Some(earlier.map_or(kind, |target| Kind::HardLink { target })))
     }
 
-    /// Returns the first name of a file that was met before. A file is forgotten when all its names
-    /// were met.
+    /// Returns the first name of something that was met before under another. It is forgotten when
+    /// all its names were met.
     fn earlier_name(&mut self, found: &Found) -> Option<MemberPath> {
+        #[allow(clippy::useless_conversion, reason = "narrower on other machines")]
         let names = u64::from(found.stat.st_nlink);
         if names < 2 {
             return None;
@@ -180,7 +180,7 @@ impl Item {
             packed = packer.pack_whole(&header, details, data, stream);
         }
         match packed {
-            Ok(entry) => Packed::Whole { entry, warnings },
+            Ok(entry) => Packed::Whole { entry: Box::new(entry), warnings },
             Err(kind) => Packed::Failed(Error::Unstorable { path: header.path, kind }),
         }
     }

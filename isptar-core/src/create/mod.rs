@@ -50,6 +50,9 @@ pub struct CreateOptions {
     pub created: Option<u64>,
     /// What makes the archive, for its info.
     pub tool: Option<String>,
+    /// Files that are never archived, by device and inode number. Those that the sink names need not
+    /// be here.
+    pub own_files: Vec<(u64, u64)>,
     /// Directory for the spooled listing, once it is larger than a megabyte; the system's
     /// temporary directory when absent.
     pub spool: Option<PathBuf>,
@@ -68,6 +71,7 @@ impl Default for CreateOptions {
             reproducible: false,
             created: None,
             tool: None,
+            own_files: Vec::new(),
             spool: None,
         }
     }
@@ -100,7 +104,8 @@ pub struct CreateReport {
 }
 
 impl CreateOptions {
-    fn source(&self, own_files: Vec<(u64, u64)>) -> SourceOptions {
+    fn source(&self, mut own_files: Vec<(u64, u64)>) -> SourceOptions {
+        own_files.extend(&self.own_files);
         SourceOptions {
             exclude: self.exclude.clone(),
             exclude_caches: self.exclude_caches,
@@ -130,7 +135,8 @@ impl CreateOptions {
 ///
 /// # Errors
 ///
-/// [`Error::BadSource`], [`Error::Output`] or [`Error::Cancelled`]; nothing is published then.
+/// [`Error::BadSource`], [`Error::NoSource`], [`Error::Output`] or [`Error::Cancelled`]; nothing is
+/// published then.
 pub fn create(
     sink: &mut dyn Sink,
     paths: &[PathBuf],
@@ -149,7 +155,18 @@ pub fn create(
         let Some(item) = items.next(found, &mut job.report, observer) else { continue };
         stream.clear();
         let packed = item.pack(&mut packer, &mut stream);
-        job.store(item, packed, &stream, observer)?;
+        let path = item.header.path.clone();
+        match job.store(item, packed, &stream, observer) {
+            // Longer or deeper than any reader takes.
+            Err(error @ (Error::Unstorable { .. } | Error::UnsafePath { .. })) => {
+                job.fail(&path, &error, observer);
+            }
+            stored => stored?,
+        }
+    }
+    if job.report.members == 0 && walk.failed() > 0 {
+        // A disk that is not mounted must not replace a good backup by an empty one.
+        return Err(Error::NoSource);
     }
     job.finish(&walk)
 }
@@ -238,7 +255,7 @@ impl<S: Sink> Job<S> {
                 for warning in &warnings {
                     self.warn(&path, warning, observer);
                 }
-                let entry = self.writer.push(entry, stream)?;
+                let entry = self.writer.push(*entry, stream)?;
                 observer.event(Event::Progress { bytes: entry.kind.size() });
                 self.done(&entry, observer);
                 Ok(())
@@ -289,7 +306,11 @@ impl<S: Sink> Job<S> {
         if item.found.stat.st_nlink > 1 {
             self.lost.insert(item.header.path.clone());
         }
-        self.writer.push_lost(&item.lost_entry(reason))
+        match self.writer.push_lost(&item.lost_entry(reason)) {
+            // What the listing cannot name is told all the same.
+            Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => Ok(()),
+            recorded => recorded,
+        }
     }
 
     fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {

@@ -279,7 +279,8 @@ impl<'a, R: ReadAt> Job<'a, R> {
             Kind::File { .. } => target.file(path, &stand_in, &mut member, &mut self.tell)?,
             _ => target.special(path, &stand_in, member.xattrs(), &mut self.tell)?,
         };
-        if outcome == Outcome::Restored {
+        // Asked for alone, a hard link is its content.
+        if outcome == Outcome::Restored && self.selection.matches(first, false, |_| {}) {
             let reason = format!("{first} was not restored here by this run, or cannot be linked");
             self.tell.warn(&Warning::LinkCopied(reason));
         }

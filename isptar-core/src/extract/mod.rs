@@ -2,6 +2,8 @@
 
 mod directory;
 mod listed;
+#[cfg(test)]
+mod listed_tests;
 mod metadata;
 mod plan;
 mod sequential;

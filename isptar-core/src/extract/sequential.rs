@@ -31,7 +31,7 @@ pub(super) fn extract<R: Read>(
     options: &ExtractOptions,
     observer: &mut dyn Observer,
 ) -> Result<ExtractReport> {
-    let mut restored = Sequence::new(target, options, observer)?;
+    let mut restored = Sequence::new(target, options, *tar.limits(), observer)?;
     let mut met = HashSet::new();
     let read = loop {
         let mut member = match tar.next() {
@@ -92,6 +92,7 @@ impl<'a> Sequence<'a> {
     pub(super) fn new(
         target: &Path,
         options: &'a ExtractOptions,
+        limits: Limits,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
         let target = match options.dry_run {
@@ -102,7 +103,7 @@ impl<'a> Sequence<'a> {
             target,
             options,
             tell: Tell::new(observer),
-            limits: Limits::default(),
+            limits,
             links: Vec::new(),
             directories: Vec::new(),
             waiting: HashMap::new(),

@@ -92,8 +92,8 @@ fn safe(path: &str) -> SafePath {
 
 /// Keeps what it is told, and stops a job after some events.
 #[derive(Default)]
-struct Told {
-    lines: Vec<String>,
+pub(super) struct Told {
+    pub(super) lines: Vec<String>,
     progress: u64,
     stop_after: Option<u64>,
 }
@@ -143,7 +143,8 @@ impl World {
     fn try_restore(&mut self, members: Vec<Memory>) -> Result<ExtractReport> {
         self.told = Told { stop_after: self.told.stop_after, ..Told::default() };
         let target = self.base.path().join("target");
-        let mut sequence = Sequence::new(&target, &self.options, &mut self.told)?;
+        let mut sequence =
+            Sequence::new(&target, &self.options, Limits::default(), &mut self.told)?;
         for mut member in members {
             sequence.add(&member.entry.clone(), &mut member)?;
         }
@@ -648,7 +649,8 @@ fn depth_costs_neither_handles_nor_path_lengths() {
     let before = open_handles();
     let observer = &mut Told::default();
     let options = ExtractOptions::default();
-    let mut sequence = Sequence::new(&world.path(""), &options, observer).unwrap();
+    let mut sequence =
+        Sequence::new(&world.path(""), &options, Limits::default(), observer).unwrap();
     let mut most = 0;
     let members = vec![
         file(&format!("{deep}/one"), b"1"),
@@ -753,25 +755,30 @@ fn a_name_too_long_is_told_and_the_rest_goes_on() {
 #[test]
 fn a_directory_swapped_for_a_link_leads_nowhere() {
     let mut world = World::new();
-    fs::create_dir(world.path("")).unwrap();
+    fs::create_dir_all(world.path("d")).unwrap();
     let stop = AtomicBool::new(false);
-    let (inner, aside) = (world.path("d"), world.path("aside"));
-    symlink(world.base.path().join("outside"), world.path("trap")).unwrap();
-    let trap = world.path("trap");
+    let (inner, trap) = (world.path("d"), world.path("trap"));
+    symlink(world.base.path().join("outside"), &trap).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..200_000 {
-                if stop.load(Ordering::Relaxed) {
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            let mut spin = 1;
+            while !stop.load(Ordering::Relaxed) {
+                let (at, to) = (rustix::fs::CWD, rustix::fs::CWD);
+                if rustix::fs::renameat_with(at, &inner, to, &trap, exchange).is_err() {
                     break;
                 }
-                // Each step may fail, as the other side makes things too.
-                let _moved = fs::rename(&inner, &aside);
-                let _trapped = fs::rename(&trap, &inner);
-                let _freed = fs::rename(&inner, &trap);
-                let _back = fs::rename(&aside, &inner);
+                // Let the other side come into the directory, now and then.
+                std::thread::yield_now();
+                for _ in 0..spin {
+                    std::hint::spin_loop();
+                }
+                spin = (spin * 7 + 13) % 5000;
             }
         });
-        for round in 0..300 {
+        // Rounds in which the swap came in between are the ones that count.
+        let mut mixed = 0;
+        for round in 0..1000 {
             let mut members = vec![dir("d", 0o755), dir("d/sub", 0o777)];
             for index in 0..5 {
                 members.push(file(&format!("d/sub/f{index}"), b"evil"));
@@ -780,6 +787,11 @@ fn a_directory_swapped_for_a_link_leads_nowhere() {
             members.push(hard("d/sub/h", "d/sub/f0"));
             members.push(member("d/sub/p", Kind::Fifo));
             world.restore(members);
+            let trapped = |line: &&String| line.contains("in the way");
+            mixed += u32::from((1..13).contains(&world.told.lines.iter().filter(trapped).count()));
+            if mixed >= 20 {
+                break;
+            }
         }
         stop.store(true, Ordering::Relaxed);
     });

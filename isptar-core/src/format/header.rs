@@ -237,6 +237,10 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), FormatError> {
     if signed == stored {
         return Ok(());
     }
+    // A fuzzer would hardly ever get past it.
+    if cfg!(fuzzing) {
+        return Ok(());
+    }
     Err(FormatError::mismatch("checksum of the tar header", unsigned, stored))
 }
 

@@ -66,7 +66,7 @@ impl ArchiveInfo {
             .ok_or(FormatError::Missing("header_size"))?;
         let mut info = Self::default();
         let mut seen = Vec::new();
-        for line in body.lines() {
+        for line in body.split_terminator('\n') {
             let (key, value) = line
                 .split_once('=')
                 .ok_or_else(|| FormatError::invalid("archive info line", line.as_bytes()))?;

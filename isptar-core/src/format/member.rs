@@ -29,6 +29,9 @@ const LONG_NAME: &[u8] = b"././@LongLink";
 /// Directory of the names that sparse files have for programs that do not know sparse files.
 const SPARSE_NAME: &[u8] = b"GNUSparseFile.0/";
 
+/// Largest id: what a field of eight bytes holds in base-256, mark and sign apart.
+const MAX_ID: u64 = (1 << 62) - 1;
+
 /// Metadata beyond mode and owner: extended attributes, ACLs and security label.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Xattrs {
@@ -160,7 +163,9 @@ impl MemberHeader {
     ///
     /// # Errors
     ///
-    /// [`FormatError::Limit`] when the records or names are longer than a reader takes.
+    /// [`FormatError::Limit`] when the records or names are longer than a reader takes or an id
+    /// does not fit,
+    /// [`FormatError::Invalid`] when a name or link target has a NUL byte.
     pub fn encode(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
         let mut map = Vec::new();
         if let Some(sparse) = &self.sparse {
@@ -177,6 +182,15 @@ impl MemberHeader {
             let actual = name.len() as u64;
             if actual > limits.path {
                 return Err(FormatError::Limit { what, limit: limits.path, actual });
+            }
+            // A reader ends a name there.
+            if name.contains(&0) {
+                return Err(FormatError::invalid(what, name));
+            }
+        }
+        for (what, actual) in [("uid", self.uid), ("gid", self.gid)] {
+            if actual > MAX_ID {
+                return Err(FormatError::Limit { what, limit: MAX_ID, actual });
             }
         }
         let name = self.tar_name();
@@ -679,5 +693,26 @@ mod tests {
         let header = Header::parse(&header).unwrap().unwrap();
         assert_eq!((header.typeflag, header.size), (b'g', 27));
         assert!(body.starts_with(b"27 comment=isptar format 2\n\0"));
+    }
+
+    #[test]
+    fn names_that_a_reader_would_cut_are_not_written() {
+        let link = |target: &str| Kind::Symlink { target: target.into() };
+        for header in [MemberHeader::new("a", link("b\0c")), MemberHeader::new("a\0", link("b"))] {
+            let encoded = header.encode(&Limits::default(), &mut Vec::new());
+            assert!(matches!(encoded, Err(FormatError::Invalid { .. })));
+        }
+    }
+
+    #[test]
+    fn ids_that_do_not_fit_are_not_written() {
+        for (uid, fits) in [(MAX_ID, true), (MAX_ID + 1, false), (u64::MAX, false)] {
+            let header = MemberHeader { uid, ..MemberHeader::new("a", Kind::Fifo) };
+            let mut out = Vec::new();
+            assert_eq!(header.encode(&Limits::default(), &mut out).is_ok(), fits);
+            if fits {
+                assert_eq!(decode(&out).0.header.uid, uid);
+            }
+        }
     }
 }

@@ -303,10 +303,10 @@ fn open_locked(partial: &Path) -> Result<(File, bool)> {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(partial)
             .map_err(output("create", Some(partial)))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { path: partial.into() }),
-            // File systems without locks have to do without.
-            Ok(()) | Err(_) => {}
+        // File systems without locks have to do without.
+        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(Error::Busy { path: partial.into() });
         }
         // Between opening and locking, the writer that held the lock may have renamed the file.
         let opened = rustix::fs::fstat(file.as_fd()).map_err(output("create", Some(partial)))?;

@@ -1,1 +1,23 @@
-fn main() {}
+//! The library as its users see it: archives written, read, damaged and restored.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod classic;
+mod damage;
+mod dump;
+mod list;
+mod open;
+mod properties;
+mod support;
+mod testdata;
+mod write;
+
+/// Every file beside this one is a module of it: a forgotten one would never run.
+#[test]
+fn every_file_is_a_module() {
+    let main = include_str!("main.rs");
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        assert!(module == "main" || main.contains(&format!("\nmod {module};\n")), "{name}");
+    }
+}

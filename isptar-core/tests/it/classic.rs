@@ -1,0 +1,172 @@
+//! Archives of the original program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use isptar_core::format::text;
+use isptar_core::{Archive, Entry, ExtractOptions, Kind, Selection, extract};
+use sha2::{Digest as _, Sha256};
+
+use super::support::{entries, read, scan, testdata};
+
+const ARCHIVES: [&str; 11] = [
+    "base.tgz",
+    "copydata.tgz",
+    "dotroot.tgz",
+    "empty.tgz",
+    "flat.tgz",
+    "merged.tgz",
+    "nocomp.tgz",
+    "plain.tgz",
+    "saved.tgz",
+    "server.tgz",
+    "special.tgz",
+];
+
+/// Names, escaped and without `./`, and the SHA-256 of the content.
+type Sums = BTreeMap<Vec<u8>, String>;
+
+fn bytes_of(name: &str) -> Vec<u8> {
+    fs::read(testdata("classic").join(name)).unwrap()
+}
+
+fn open(name: &str) -> Archive<Vec<u8>> {
+    let archive = Archive::open(bytes_of(name)).unwrap();
+    assert!(archive.is_classic());
+    archive
+}
+
+/// Reads NAME.sha256; `special.tgz` has none.
+fn sums(name: &str) -> Sums {
+    let Ok(text) = fs::read(testdata("classic").join(format!("{name}.sha256"))) else {
+        return Sums::new();
+    };
+    text.split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+        .map(|line| {
+            let tab = line.iter().rposition(|&byte| byte == b'\t').unwrap();
+            (line[..tab].to_vec(), String::from_utf8(line[tab + 1..].to_vec()).unwrap())
+        })
+        .collect()
+}
+
+fn sum(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn escaped(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    text::escape(name.strip_prefix(b"./").unwrap_or(name), &mut out);
+    out
+}
+
+/// The sums of all files and hard links; the last of a name counts.
+fn sums_of<'a>(archive: &Archive<Vec<u8>>, entries: impl IntoIterator<Item = &'a Entry>) -> Sums {
+    let has_content =
+        |entry: &&Entry| matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. });
+    let sum_of =
+        |entry: &Entry| (escaped(entry.path.as_bytes()), sum(&read(archive, entry).unwrap()));
+    entries.into_iter().filter(has_content).map(sum_of).collect()
+}
+
+#[test]
+fn listings_are_those_that_the_original_shows() {
+    for name in ARCHIVES {
+        let shown = bytes_of(&format!("{name}.list"));
+        assert!(open(name).listing_text().unwrap() == shown, "{name}");
+        let lines = shown.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
+        assert_eq!(entries(&open(name)).len(), lines, "{name}");
+    }
+}
+
+#[test]
+fn contents_are_those_that_the_original_extracts() {
+    for name in ARCHIVES.into_iter().filter(|&name| name != "special.tgz") {
+        let archive = open(name);
+        assert_eq!(sums_of(&archive, &entries(&archive)), sums(name), "{name}");
+    }
+}
+
+#[test]
+fn each_part_of_a_merged_archive_has_its_own_contents() {
+    let archive = open("merged.tgz");
+    let all = entries(&archive);
+    let end = all.iter().position(|entry| entry.path.to_string() == ".partname.1").unwrap();
+    assert_eq!(sums_of(&archive, &all[..end]), sums("base.tgz"));
+    assert_eq!(sums_of(&archive, &all[end..]), sums("flat.tgz"));
+}
+
+#[test]
+fn reading_from_front_to_back_gives_the_same_files() {
+    for name in ARCHIVES {
+        let (scanned, ended) = scan(bytes_of(name).as_slice());
+        assert!(!ended.unwrap(), "{name}");
+        let scanned: Sums = scanned
+            .iter()
+            .filter(|(header, _)| matches!(header.kind, Kind::File { .. }))
+            .map(|(header, data)| (escaped(header.path.as_bytes()), sum(data)))
+            .filter(|(name, _)| name != b".backup.info")
+            .collect();
+        let archive = open(name);
+        let all = entries(&archive);
+        let files = all.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+        assert_eq!(scanned, sums_of(&archive, files), "{name}");
+    }
+}
+
+/// Extracts and returns the sums of all files below the target.
+fn extracted(name: &str, target: &Path) -> Sums {
+    let mut options = ExtractOptions::default();
+    options.owner = false;
+    let everything = Selection::default();
+    let report = extract(&open(name), &everything, target, &options, &mut ()).unwrap();
+    assert_eq!(report.failed, 0, "{name}: {report:?}");
+    let mut sums = Sums::new();
+    for file in walkdir::WalkDir::new(target).into_iter().map(Result::unwrap) {
+        if file.file_type().is_file() {
+            let path = file.path().strip_prefix(target).unwrap();
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+            let content = fs::read(file.path()).unwrap();
+            sums.insert(escaped(path.as_os_str().as_bytes()), sum(&content));
+        }
+    }
+    sums
+}
+
+#[test]
+fn extracting_gives_the_files_of_the_original() {
+    for name in ["plain.tgz", "flat.tgz", "dotroot.tgz", "merged.tgz", "empty.tgz"] {
+        let target = tempfile::tempdir().unwrap();
+        assert_eq!(extracted(name, target.path()), sums(name), "{name}");
+    }
+}
+
+#[test]
+fn hostile_archives_touch_nothing_outside() {
+    for file in fs::read_dir(testdata("classic/hostile")).unwrap() {
+        let file = file.unwrap().path();
+        let world = tempfile::tempdir().unwrap();
+        fs::write(world.path().join("outside"), "untouched").unwrap();
+        let target = world.path().join("target");
+        if let Ok(archive) = Archive::open(fs::read(&file).unwrap()) {
+            let mut options = ExtractOptions::default();
+            options.owner = false;
+            let everything = Selection::default();
+            // Whether it fails or not: what counts is what is there then.
+            let _report = extract(&archive, &everything, &target, &options, &mut ());
+        }
+        let names: Vec<_> = fs::read_dir(world.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name != "target")
+            .collect();
+        assert_eq!(names, ["outside"], "{}", file.display());
+        assert_eq!(fs::read(world.path().join("outside")).unwrap(), b"untouched");
+        let links = std::os::unix::fs::MetadataExt::nlink;
+        assert_eq!(links(&fs::metadata(world.path().join("outside")).unwrap()), 1);
+        assert!(!Path::new("/tmp/isptar-esc3").exists() && !Path::new("/tmp/isptar-evil").exists());
+    }
+}
