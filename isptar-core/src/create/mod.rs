@@ -1,6 +1,6 @@
 //! The create job: from a tree of files to an archive.
 //!
-//! The walk finds things in listing order; each becomes an [`Item`] (names, hard links: in order),
+//! The walk finds things in listing order; each becomes an `Item` (names, hard links: in order),
 //! is packed (opened, read, digested, compressed: in any order), and stored (in order again).
 
 mod file;
