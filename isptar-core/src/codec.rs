@@ -362,7 +362,9 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let mut rest = flipped.as_slice();
             let mut out = Vec::new();
-            assert!(Unpacker::new().read_to_end(&mut rest, 1 << 20, &mut out).is_err(), "{bit}");
+            let read = Unpacker::new().read_to_end(&mut rest, 1 << 20, &mut out);
+            // Bits that fill the last byte of the deflated data mean nothing.
+            assert!(read.is_err() || out == data, "{bit}");
         }
     }
 

@@ -216,7 +216,7 @@ pub enum FormatError {
         have: u64,
     },
     /// A value does not have the form it must have.
-    #[error("{field} is not valid: {value:?}")]
+    #[error("{field} is not valid: \"{value}\"")]
     Invalid {
         /// The field.
         field: &'static str,

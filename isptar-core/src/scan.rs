@@ -1,6 +1,6 @@
 //! Reading any tar from front to back, listing or not.
 
-use std::io::{BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use crate::codec::{DecodeError, Unpacker};
 use crate::content::{Content, Piece};
@@ -205,9 +205,23 @@ impl<R: Read> Content for Scanned<'_, R> {
     }
 }
 
+/// Reads on when a signal came in between.
+struct Patient<R>(R);
+
+impl<R: Read> Read for Patient<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
 /// The tar: decompressed when it is compressed.
 struct Input<R> {
-    raw: BufReader<Chain<Cursor<Vec<u8>>, R>>,
+    raw: BufReader<Chain<Cursor<Vec<u8>>, Patient<R>>>,
     unpacker: Option<Unpacker>,
     /// Bytes of the tar that were looked at but not taken.
     peeked: Vec<u8>,
@@ -219,7 +233,7 @@ impl<R: Read> Input<R> {
     fn new(input: R) -> Result<Self> {
         // The first read may bring a single byte, and the magic has two.
         let mut magic = Vec::with_capacity(MAGIC.len());
-        let mut start = input.take(MAGIC.len() as u64);
+        let mut start = Patient(input).take(MAGIC.len() as u64);
         start.read_to_end(&mut magic).map_err(|source| Error::Input { offset: 0, source })?;
         let unpacker = (magic == MAGIC).then(Unpacker::new);
         let input = Cursor::new(magic).chain(start.into_inner());
@@ -247,12 +261,7 @@ impl<R: Read> Input<R> {
             return Ok(count);
         }
         let Some(unpacker) = &mut self.unpacker else {
-            return loop {
-                match self.raw.read(buf) {
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                    read => break Ok(read?),
-                }
-            };
+            return Ok(self.raw.read(buf)?);
         };
         while !buf.is_empty() {
             let count = unpacker.read(&mut self.raw, buf)?;

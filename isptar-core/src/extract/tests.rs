@@ -646,7 +646,7 @@ fn a_dry_run_makes_nothing() {
 fn depth_costs_neither_handles_nor_path_lengths() {
     let mut world = World::new();
     let deep = vec!["d"; 4999].join("/");
-    let before = open_handles();
+    let root = world.path("");
     let observer = &mut Told::default();
     let options = ExtractOptions::default();
     let mut sequence =
@@ -662,14 +662,14 @@ fn depth_costs_neither_handles_nor_path_lengths() {
     ];
     for mut member in members {
         sequence.add(&member.entry.clone(), &mut member).unwrap();
-        most = most.max(open_handles());
+        most = most.max(open_handles(&root));
     }
     sequence.finish().unwrap();
     let report = sequence.tell.report.clone();
     drop(sequence);
     assert_eq!((report.members, report.failed), (6, 0), "{:?}", observer.lines);
-    // Other tests of this process may have some open too.
-    assert!(most.saturating_sub(before) < 200, "{most} {before}");
+    // Sixteen of ours; another test may hold as many at the bottom of its own tree.
+    assert!(most > 0 && most <= 48, "{most}");
     assert_eq!(world.path("top").metadata().unwrap().nlink(), 3);
 
     // Back up from the bottom, as directories are finished: each level opened a bounded number of
@@ -681,8 +681,16 @@ fn depth_costs_neither_handles_nor_path_lengths() {
     remove_deep(&world.path("e"));
 }
 
-fn open_handles() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
+/// Counts the handles of this process that lead below `root`, or so deep that their path is longer
+/// than the system can tell; other tests have theirs elsewhere.
+fn open_handles(root: &Path) -> usize {
+    let handles = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let leads_to = handles.map(|handle| fs::read_link(handle.path()));
+    let is_ours = |leads_to: &std::io::Result<std::path::PathBuf>| match leads_to {
+        Ok(path) => path.starts_with(root),
+        Err(error) => error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()),
+    };
+    leads_to.filter(is_ours).count()
 }
 
 /// Removes a chain of directories whose path is too long for a call.

@@ -343,6 +343,8 @@ impl Entry {
         out.push(b'\n');
         let len = out.len().saturating_sub(start) as u64;
         if len > limits.line {
+            // The text may be a listing that goes on with other entries.
+            out.truncate(start);
             return Err(FormatError::Limit {
                 what: "listing line",
                 limit: limits.line,
