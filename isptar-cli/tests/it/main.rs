@@ -1,7 +1,15 @@
 //! The program as a whole: it is run as a user runs it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::panic, reason = "a missing tool fails where all are required")]
+#![allow(clippy::print_stderr, reason = "tests that skip something say so")]
 
 mod archive;
+mod commands;
 mod foreign;
+mod interop;
+mod kill;
+mod memory;
 mod program;
+mod strace;
 mod support;
+mod tree;

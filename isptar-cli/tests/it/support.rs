@@ -1,6 +1,7 @@
 //! A directory of its own, and the program run in it.
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,6 +17,11 @@ impl Done {
     /// Returns standard output, which must be text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.out).unwrap()
+    }
+
+    /// Returns standard output, whatever bytes it is.
+    pub(crate) fn text_lossy(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.out)
     }
 
     /// Checks the status, and shows what was said when it is another.
@@ -35,6 +41,14 @@ impl World {
     /// Makes an empty one.
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Makes an empty one, in memory where the system has a place for that: for very many files.
+    pub(crate) fn in_memory() -> Self {
+        match tempfile::tempdir_in("/dev/shm") {
+            Ok(dir) => Self { dir },
+            Err(_) => Self::new(),
+        }
     }
 
     /// Makes one with a small tree: `tree/{a.txt,empty,sub/{b.conf,link}}`.
@@ -76,29 +90,78 @@ impl World {
 
     /// Runs another program in the directory; `None` when it is not installed.
     pub(crate) fn tool(&self, program: &str, args: &[&str], input: &[u8]) -> Option<Done> {
-        let known = Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .stdin(Stdio::null())
-            .status();
-        if known.is_err() {
-            let required = std::env::var_os("ISPTAR_REQUIRE_TOOLS").is_some_and(|set| set == "1");
-            assert!(!required, "{program} is not installed");
+        if !have(&[program]) {
             return None;
         }
         Some(pipe(Command::new(program).current_dir(self.dir.path()).args(args), input))
     }
+
+    /// Runs a script of bash in the directory; `$ISPTAR` is the program.
+    pub(crate) fn script(&self, script: &str) -> Done {
+        let mut command = Command::new("bash");
+        command.current_dir(self.dir.path()).env("ISPTAR", PROGRAM).env("LC_ALL", "C");
+        pipe(command.args(["-c", script]), b"")
+    }
+
+    /// Returns the names of what is in a directory, sorted.
+    pub(crate) fn names(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(directory)).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The program that is tested.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_isptar");
+
+/// Returns whether a variable of the environment is set to 1.
+pub(crate) fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|set| set == "1")
+}
+
+/// Says that a test leaves something out; fails where nothing may be left out.
+#[track_caller]
+pub(crate) fn skip(what: &str) {
+    assert!(!is_set("ISPTAR_REQUIRE_TOOLS"), "required, but {what}");
+    eprintln!("skipped: {what}");
+}
+
+/// Returns whether programs are installed; says so when one of them is not.
+#[track_caller]
+pub(crate) fn have(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed =
+        |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    match programs.iter().find(|program| !installed(program)) {
+        Some(program) => {
+            skip(&format!("{program} is not installed"));
+            false
+        }
+        None => true,
+    }
+}
+
+/// Returns whether the tests run as root; says so when they do not.
+#[track_caller]
+pub(crate) fn am_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip("the tests do not run as root");
+    }
+    root
 }
 
 /// Returns the program, to be run in `dir`.
 pub(crate) fn isptar(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_isptar"));
+    let mut command = Command::new(PROGRAM);
     command.current_dir(dir).env_remove("NO_COLOR");
     command
 }
 
-fn pipe(command: &mut Command, input: &[u8]) -> Done {
+/// Runs a command to its end.
+pub(crate) fn pipe(command: &mut Command, input: &[u8]) -> Done {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -108,7 +171,7 @@ fn pipe(command: &mut Command, input: &[u8]) -> Done {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     Done {
-        status: output.status.code().unwrap_or(-1),
+        status: output.status.code().unwrap_or_else(|| -output.status.signal().unwrap()),
         out: output.stdout,
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
