@@ -43,10 +43,14 @@ impl Exit {
     /// Returns the status of a job that ended with `error`, or of a member that failed with it.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
-            Error::BadSource { .. } | Error::BadPattern { .. } | Error::NoSource => Self::Usage,
+            Error::BadSource { .. }
+            | Error::BadPattern { .. }
+            | Error::NothingStored
+            | Error::AlreadyIsptar => Self::Usage,
             Error::Corrupt { .. }
             | Error::NotIsptar(_)
             | Error::NotTar(_)
+            | Error::CorruptTar { .. }
             | Error::Unsupported { .. }
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
@@ -114,7 +118,7 @@ mod tests {
             (Error::Output { op: "write", path: None, source: full() }, Exit::Destination),
             (Error::Busy { path: "a".into() }, Exit::Destination),
             (Error::BadSource { path: "a".into(), reason: "odd".into() }, Exit::Usage),
-            (Error::NoSource, Exit::Usage),
+            (Error::NothingStored, Exit::Usage),
             (Error::InBase { path: "a".into(), depth: 1 }, Exit::Base),
         ];
         for (error, exit) in errors {

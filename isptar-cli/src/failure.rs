@@ -53,6 +53,12 @@ pub(crate) enum Failure {
     /// An archive was to be written to a terminal.
     #[error("standard output is a terminal, and an archive is not text")]
     Terminal,
+    /// What is to be replaced is no archive: arguments are easily given in the wrong order.
+    #[error("{name} is not an archive, it is not replaced")]
+    NotReplaced {
+        /// The file.
+        name: String,
+    },
     /// No byte of the file is in the range.
     #[error("{path} has {size} bytes, the range begins at {start}")]
     Range {
@@ -80,7 +86,7 @@ impl Failure {
             Self::Core(error) => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
-            Self::PatternFile { .. } | Self::Terminal => Exit::Usage,
+            Self::PatternFile { .. } | Self::Terminal | Self::NotReplaced { .. } => Exit::Usage,
             Self::Range { .. } | Self::LinkGone { .. } => Exit::Incomplete,
         }
     }
@@ -99,6 +105,9 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Core(error) => hint(error),
+            Self::NotReplaced { .. } => {
+                Some("the archive comes first; remove the file if it is in the way")
+            }
             Self::Terminal => Some("name a file, or redirect standard output"),
             Self::LinkGone { .. } => Some("ask for the other name, or save the input to a file"),
             _ => None,
@@ -111,9 +120,15 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::NotFound(_) => Some("isptar ls shows the names"),
         Error::Busy { .. } => Some("wait until it has ended, or write to another name"),
-        Error::Output { source, .. } if is_full(source) => {
+        Error::Output { source, path: Some(_), .. } if is_full(source) => {
             Some("make room or write elsewhere; an archive that was there is unchanged")
         }
+        Error::Corrupt { .. } => {
+            Some("members may be whole: isptar extract - < ARCHIVE reads them from front to back")
+        }
+        Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
+        Error::NothingStored => Some("an archive that was there is unchanged"),
+        Error::AlreadyIsptar => Some("a copy is made with cp"),
         Error::Unsupported { .. } => Some("a newer isptar can read it"),
         Error::NotAFile { .. } => Some("isptar extract restores members of any kind"),
         Error::NotIsptar(_) => {
@@ -169,7 +184,7 @@ mod tests {
     #[test]
     fn hints_say_what_to_do() {
         let source = io::Error::from(io::ErrorKind::StorageFull);
-        let full = Error::Output { op: "write", path: None, source };
+        let full = Error::Output { op: "write", path: Some("a".into()), source };
         assert!(hint(&full).is_some_and(|hint| hint.contains("make room")));
         assert!(hint(&Error::NotFound("a".into())).is_some());
         assert!(hint(&Error::Cancelled).is_none());

@@ -104,6 +104,8 @@ impl<'a> Reporter<'a> {
     fn left_out(&mut self, path: &MemberPath, reason: LeftOut) {
         if self.telling.json {
             self.write(&json::line(json::left_out(path, reason)));
+        } else if reason == LeftOut::Socket {
+            self.aside(|ui| ui.warning(&format!("{path}: left out, it is a socket")));
         } else if self.telling.left_out || is_surprising(reason) {
             self.aside(|ui| ui.note(&format!("left out {path}: {reason}")));
         }
@@ -193,10 +195,7 @@ impl<'a> Reporter<'a> {
 
 /// Returns whether leaving something out is worth a line though nobody asked for lines.
 fn is_surprising(reason: LeftOut) -> bool {
-    matches!(
-        reason,
-        LeftOut::OtherFileSystem | LeftOut::Archive | LeftOut::Socket | LeftOut::RestoredListing
-    )
+    matches!(reason, LeftOut::OtherFileSystem | LeftOut::Archive | LeftOut::RestoredListing)
 }
 
 impl Observer for Reporter<'_> {
@@ -249,6 +248,5 @@ mod tests {
         assert!(!is_surprising(LeftOut::Excluded));
         assert!(!is_surprising(LeftOut::CacheDirectory));
         assert!(is_surprising(LeftOut::OtherFileSystem));
-        assert!(is_surprising(LeftOut::Socket));
     }
 }

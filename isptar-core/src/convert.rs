@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use crate::content::{Content, ContentReader, into_io};
 use crate::create::{CreateOptions, CreateReport, holes};
 use crate::error::{Error, FormatError, Result};
+use crate::format::acl;
 use crate::format::entry::Kind;
 use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
@@ -14,6 +15,7 @@ use crate::observe::{Event, Observer, Warning};
 use crate::pack::Details;
 use crate::path::{MemberPath, SafePath};
 use crate::scan::{Scanned, TarReader};
+use crate::source;
 use crate::writer::{ArchiveWriter, WriterOptions};
 
 /// Writes the members of `tar` to a new archive, in their order, and publishes it. Of `options`,
@@ -24,8 +26,8 @@ use crate::writer::{ArchiveWriter, WriterOptions};
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] or [`Error::Input`] when the tar is damaged, [`Error::Output`],
-/// [`Error::Cancelled`]; nothing is published then.
+/// [`Error::AlreadyIsptar`]; [`Error::Corrupt`] or [`Error::Input`] when the tar is damaged,
+/// [`Error::Output`], [`Error::Cancelled`]. Nothing is published then.
 pub fn convert<R: Read>(
     tar: &mut TarReader<R>,
     sink: &mut dyn Sink,
@@ -33,6 +35,10 @@ pub fn convert<R: Read>(
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     let mut report = CreateReport::default();
+    if tar.peek_is_ours()? {
+        // What the listing alone knows would be lost.
+        return Err(Error::AlreadyIsptar);
+    }
     let writer_options = WriterOptions { sorted: false, ..options.writer() };
     let mut writer = ArchiveWriter::new(sink, &writer_options)?;
     while let Some(member) = tar.next()? {
@@ -40,12 +46,18 @@ pub fn convert<R: Read>(
             return Err(Error::Cancelled);
         }
         let path = member.header().path.clone();
-        for warning in member.warnings() {
+        if matches!(&member.header().kind, Kind::HardLink { target } if *target == path) {
+            // GNU tar writes these for a file that it is given twice.
+            continue;
+        }
+        let mut warnings = member.warnings().to_vec();
+        let converted = convert_member(member, &mut writer, &mut warnings);
+        for warning in warnings {
             report.warnings += 1;
-            let warning = &Warning::Header(warning.clone());
+            let warning = &Warning::Header(warning);
             observer.event(Event::Warning { path: &path, warning });
         }
-        match convert_member(member, &mut writer) {
+        match converted {
             Ok(entry) => {
                 report.count(&entry);
                 observer.event(Event::Progress { bytes: entry.kind.size() });
@@ -65,10 +77,6 @@ pub fn convert<R: Read>(
             Err(error) => return Err(error),
         }
     }
-    if tar.is_ours() && tar.end_missing() {
-        // Ours always has an end; whatever stood there is gone.
-        return Err(FormatError::Missing("end of the archive").at(tar.position()));
-    }
     if report.is_incomplete() {
         writer.set_incomplete();
     }
@@ -81,8 +89,12 @@ pub fn convert<R: Read>(
 fn convert_member<R: Read, S: Sink>(
     member: Scanned<'_, R>,
     writer: &mut ArchiveWriter<S>,
+    warnings: &mut Vec<FormatError>,
 ) -> Result<crate::format::entry::Entry> {
     let mut header = clean(member.header())?;
+    for acl in [&mut header.xattrs.acl_access, &mut header.xattrs.acl_default] {
+        *acl = acl.take().and_then(|text| numeric(&text, warnings));
+    }
     let mut details = Details::default();
     let Some(map) = header.sparse.take() else {
         return writer.append(&header, details, ContentReader::new(member));
@@ -96,6 +108,22 @@ fn convert_member<R: Read, S: Sink>(
         holes => {
             details.sparse = matches!(holes, holes::Holes::Dense);
             writer.append(&header, details, ContentReader::new(member))
+        }
+    }
+}
+
+/// Returns an ACL with the ids of this system for the names that other programs write; one with
+/// names that nobody has here is dropped.
+fn numeric(text: &[u8], warnings: &mut Vec<FormatError>) -> Option<Vec<u8>> {
+    let bytes = acl::from_text(text, &mut |class, name| match class {
+        acl::Class::User => source::user_id(name),
+        acl::Class::Group => source::group_id(name),
+    });
+    match bytes.and_then(|bytes| acl::to_text(&bytes)) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            warnings.push(error);
+            None
         }
     }
 }

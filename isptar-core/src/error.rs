@@ -21,6 +21,14 @@ pub enum Error {
         /// What is wrong there.
         kind: FormatError,
     },
+    /// A tar that is read from front to back is damaged.
+    #[error("corrupt tar at byte {position} of its uncompressed form: {kind}")]
+    CorruptTar {
+        /// Where in the decompressed tar.
+        position: u64,
+        /// What is wrong there.
+        kind: FormatError,
+    },
     /// A member is damaged, or its tar header and its entry disagree.
     #[error("corrupt member {path} at offset {offset}: {kind}")]
     CorruptMember {
@@ -108,9 +116,12 @@ pub enum Error {
         /// Why it cannot be used.
         reason: String,
     },
-    /// None of the paths to archive could be found.
-    #[error("none of the paths could be found, no archive was made")]
-    NoSource,
+    /// There was nothing to archive, or nothing of it could be read.
+    #[error("nothing was stored, so no archive was made")]
+    NothingStored,
+    /// An archive of ours is not converted.
+    #[error("the input is an isptar archive already")]
+    AlreadyIsptar,
     /// A pattern that does not parse.
     #[error("bad pattern {pattern}: {reason}")]
     BadPattern {
@@ -304,7 +315,7 @@ impl FormatError {
     /// A field whose value is not valid; the bytes are escaped for display.
     pub(crate) fn invalid(field: &'static str, value: &[u8]) -> Self {
         // Long garbage tells nobody more than its beginning.
-        let shown = value.get(..80).unwrap_or(value);
+        let shown = value.get(..32).unwrap_or(value);
         Self::Invalid { field, value: shown.escape_ascii().to_string() }
     }
 

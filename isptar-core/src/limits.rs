@@ -43,7 +43,7 @@ impl Default for Limits {
             info: 2048,
             group: 1 << 20,
             chunk: 64 << 20,
-            tables: 1 << 30,
+            tables: 64 << 20,
         }
     }
 }

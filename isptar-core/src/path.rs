@@ -192,6 +192,9 @@ pub enum PathReason {
     /// The name has a NUL byte.
     #[error("it has a NUL byte")]
     Nul,
+    /// In a listing of ours: it has a form that ours never has.
+    #[error("it begins with a slash, or has empty or . components")]
+    NotCanonical,
     /// The name is too long.
     #[error("it is {0} bytes long, the limit is {1}")]
     TooLong(u64, u64),

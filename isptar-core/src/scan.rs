@@ -7,7 +7,7 @@ use crate::content::{Content, Piece};
 use crate::error::{Error, FormatError, Result};
 use crate::format::assemble::{self, Blocks, Found};
 use crate::format::entry::{Dialect, Entry, Kind};
-use crate::format::member::{Assembled, MemberHeader, PROLOGUE_COMMENT};
+use crate::format::member::{Assembled, MemberHeader, PROLOGUE_COMMENT, prologue};
 use crate::format::sparse::Segment;
 use crate::format::{BLOCK, INFO_NAME, padding};
 use crate::limits::Limits;
@@ -34,6 +34,7 @@ pub struct TarReader<R> {
     ended: bool,
     end_missing: bool,
     buffer: Vec<u8>,
+    lost: Vec<Entry>,
 }
 
 impl<R: Read> TarReader<R> {
@@ -52,12 +53,30 @@ impl<R: Read> TarReader<R> {
             ended: false,
             end_missing: false,
             buffer: Vec::new(),
+            lost: Vec::new(),
         })
     }
 
     /// Returns whether the input is an archive of ours; known once the first member was read.
     pub fn is_ours(&self) -> bool {
         self.is_ours
+    }
+
+    /// Looks whether the input begins as an archive of ours does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::next`].
+    pub fn peek_is_ours(&mut self) -> Result<bool> {
+        let (header, body) = prologue();
+        let start = self.input.peek(2 * BLOCK)?;
+        Ok(start == [header, body].concat())
+    }
+
+    /// Returns the entries that the listing of an archive of ours has without their content; known
+    /// at the end.
+    pub fn lost(&self) -> &[Entry] {
+        &self.lost
     }
 
     /// Returns whether the input ended without the zero blocks that end a tar; known at its end.
@@ -99,6 +118,7 @@ impl<R: Read> TarReader<R> {
                     self.left = found.stored;
                     self.padding = padding(found.stored);
                     if self.is_ours && self.is_listing(&found)? {
+                        self.read_listing()?;
                         continue;
                     }
                     return Ok(Some(Scanned::new(self, *found)));
@@ -134,6 +154,50 @@ impl<R: Read> TarReader<R> {
         let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let whole = line.len() < start.len();
         Ok(whole && (line.is_empty() || Entry::parse(line, Dialect::Isptar, &self.limits).is_ok()))
+    }
+}
+
+impl<R: Read> TarReader<R> {
+    /// Reads the listing, line by line, for what only it knows: what should be in the archive and
+    /// is not.
+    fn read_listing(&mut self) -> Result<()> {
+        let mut line = Vec::new();
+        let mut buffer = vec![0; PIECE];
+        while self.left > 0 {
+            let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
+            self.input.read_exact(&mut buffer[..len])?;
+            self.left -= len as u64;
+            for part in buffer[..len].split_inclusive(|&byte| byte == b'\n') {
+                line.extend_from_slice(part);
+                let actual = line.len() as u64;
+                if actual > self.limits.line {
+                    let (what, limit) = ("listing line", self.limits.line);
+                    return Err(Error::Limit { what, limit, actual });
+                }
+                if line == b"\n" {
+                    // Tables and archive info follow; they speak of offsets.
+                    return Ok(());
+                }
+                if line.ends_with(b"\n") {
+                    self.read_entry(&line[..line.len() - 1])?;
+                    line.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_entry(&mut self, line: &[u8]) -> Result<()> {
+        // Most lines need not be taken apart.
+        if !line.windows(6).any(|key| key == b"\tlost=") {
+            return Ok(());
+        }
+        let entry = Entry::parse(line, Dialect::Isptar, &self.limits);
+        let entry = entry.map_err(|kind| in_tar(kind, self.input.position))?;
+        if entry.lost.is_some() && entry.location.is_none() {
+            self.lost.push(entry);
+        }
+        Ok(())
     }
 }
 
@@ -248,7 +312,7 @@ impl<R: Read> Input<R> {
         let read = self.read_raw(buf);
         let count = read.map_err(|error| match error {
             DecodeError::Io(source) => Error::Input { offset, source },
-            DecodeError::Format(kind) => kind.at(offset),
+            DecodeError::Format(kind) => in_tar(kind, offset),
         })?;
         self.position += count as u64;
         Ok(count)
@@ -284,7 +348,7 @@ impl<R: Read> Input<R> {
             if count == 0 {
                 let (need, have) = (buf.len() as u64, have as u64);
                 let what = "data of a member";
-                return Err(FormatError::Truncated { what, need, have }.at(self.position));
+                return Err(in_tar(FormatError::Truncated { what, need, have }, self.position));
             }
             have += count;
         }
@@ -343,6 +407,14 @@ fn at_end<B: BufRead>(raw: &mut B) -> Result<bool, DecodeError> {
     }
 }
 
+/// Places an error in the decompressed tar.
+fn in_tar(kind: FormatError, position: u64) -> Error {
+    match kind.at(position) {
+        Error::Corrupt { offset, kind } => Error::CorruptTar { position: offset, kind },
+        error => error,
+    }
+}
+
 /// Why headers could not be read.
 enum HeaderError {
     /// The input failed, or is damaged; the error says where.
@@ -355,12 +427,12 @@ impl HeaderError {
     fn place(self, offset: u64) -> Error {
         match self {
             Self::Input(error) => error,
-            Self::Format(kind @ (FormatError::Mismatch { .. } | FormatError::Truncated { .. }))
-                if offset == 0 =>
-            {
-                Error::NotTar(kind)
-            }
-            Self::Format(kind) => kind.at(offset),
+            Self::Format(
+                kind @ (FormatError::Mismatch { .. }
+                | FormatError::Truncated { .. }
+                | FormatError::Invalid { .. }),
+            ) if offset == 0 => Error::NotTar(kind),
+            Self::Format(kind) => in_tar(kind, offset),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which members of an archive are meant: paths, which bring their subtrees, and globs.
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -38,7 +39,7 @@ impl Patterns {
                 pattern: pattern.into(),
                 reason: error.to_string(),
             };
-            builder.add_line(None, pattern).map_err(bad)?;
+            builder.add_line(None, &anchored(pattern)).map_err(bad)?;
             texts.push(pattern.to_owned());
         }
         let bad = |error: ignore::Error| Error::BadPattern {
@@ -65,6 +66,15 @@ impl Patterns {
             && !path.is_root()
             && path.is_canonical()
             && self.matcher.matched_path_or_any_parents(as_path(path), is_dir).is_ignore()
+    }
+}
+
+/// Returns a pattern that begins with `./`, which no name does, as the anchored one that it means.
+fn anchored(pattern: &str) -> Cow<'_, str> {
+    match (pattern.strip_prefix("./"), pattern.strip_prefix("!./")) {
+        (Some(rest), _) => format!("/{rest}").into(),
+        (None, Some(rest)) => format!("!/{rest}").into(),
+        (None, None) => pattern.into(),
     }
 }
 
@@ -203,6 +213,9 @@ mod tests {
         let excluded = |path: &str, is_dir| patterns.matches(&path.into(), is_dir);
         assert!(excluded("a/b.log", false));
         assert!(!excluded("a/keep.log", false));
+        let here = Patterns::new(["./a/b", "*.c", "!./a/x.c"]).unwrap();
+        assert!(here.matches(&"a/b".into(), false) && !here.matches(&"c/a/b".into(), false));
+        assert!(here.matches(&"x.c".into(), false) && !here.matches(&"a/x.c".into(), false));
         assert!(excluded("cache", true) && !excluded("a/cache", true));
         assert!(excluded("a/tmp", true) && !excluded("a/tmp", false));
         assert!(Patterns::new(["[z-a]"]).is_err());

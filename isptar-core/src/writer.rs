@@ -99,6 +99,14 @@ impl<S: Sink> ArchiveWriter<S> {
     ///
     /// [`Error::Output`].
     pub fn new(sink: S, options: &WriterOptions) -> Result<Self> {
+        if let Some(spool) = &options.spool {
+            // Before hours of work, not after.
+            let found = std::fs::metadata(spool).and_then(|metadata| match metadata.is_dir() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotADirectory.into()),
+            });
+            found.map_err(|source| spool_error(Some(spool), source))?;
+        }
         let limits = Limits::default();
         let level = if options.level == 0 { 0 } else { LISTING_LEVEL };
         let mut writer = Self {
@@ -280,7 +288,7 @@ impl<S: Sink> ArchiveWriter<S> {
         let tables_text = if tables.is_implied() { Vec::new() } else { tables.encode() };
         let mut packed_tables = Vec::new();
         if !tables_text.is_empty() {
-            listing.packer.pack(&tables_text, &mut packed_tables);
+            listing.pack(&tables_text, &mut packed_tables);
         }
         let info = ArchiveInfo {
             listing_size: listing.packed_len + packed_tables.len() as u64,
@@ -375,14 +383,14 @@ impl<S: Sink> Output<S> {
 
     /// Appends all of a spool.
     fn copy(&mut self, spool: &mut SpooledTempFile) -> Result<()> {
-        spool.seek(SeekFrom::Start(0)).map_err(spool_error)?;
+        spool.seek(SeekFrom::Start(0)).map_err(|source| spool_error(None, source))?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             match spool.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => self.write(&buffer[..count])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(spool_error(error)),
+                Err(error) => return Err(spool_error(None, error)),
             }
         }
     }
@@ -407,8 +415,8 @@ fn at_end(content: &mut impl Read) -> io::Result<()> {
     }
 }
 
-fn spool_error(source: io::Error) -> Error {
-    Error::Output { op: "spool the listing of", path: None, source }
+fn spool_error(directory: Option<&PathBuf>, source: io::Error) -> Error {
+    Error::Output { op: "spool the listing of", path: directory.cloned(), source }
 }
 
 /// Collects entries and packs them block by block into a spool.
@@ -435,6 +443,23 @@ struct Listing {
     tables: Tables,
     spool: SpooledTempFile,
     packer: Packer,
+}
+
+impl Listing {
+    fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        pack_text(&mut self.packer, text, out);
+    }
+}
+
+/// Appends a stream of listing or tables; what its reader would take for a bomb is stored.
+fn pack_text(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    packer.pack(text, out);
+    let packed = (out.len() - start) as u64;
+    if text.len() as u64 > Limits::default().listing_ratio * packed {
+        out.truncate(start);
+        gzip::push_stored(text, crc32fast::hash(text), out);
+    }
 }
 
 impl ListingWriter {
@@ -473,13 +498,8 @@ impl ListingWriter {
     /// Ends a block.
     fn flush(&mut self) -> Result<()> {
         let mut stream = Vec::new();
-        self.packer.pack(&self.text, &mut stream);
-        // The writer must not make what its reader refuses.
-        if self.text.len() as u64 > self.limits.listing_ratio * stream.len() as u64 {
-            stream.clear();
-            gzip::push_stored(&self.text, crc32fast::hash(&self.text), &mut stream);
-        }
-        self.spool.write_all(&stream).map_err(spool_error)?;
+        pack_text(&mut self.packer, &self.text, &mut stream);
+        self.spool.write_all(&stream).map_err(|source| spool_error(None, source))?;
         self.identity.update(&self.text);
         self.text_len += self.text.len() as u64;
         self.packed_len += stream.len() as u64;

@@ -172,7 +172,7 @@ impl Printer<'_> {
         for (path, met) in paths.iter().zip(met) {
             let failure = match met {
                 Met::Done => continue,
-                Met::No => Error::NotFound(path.clone()).into(),
+                Met::No => not_there(&tar, path).into(),
                 Met::Link(target) if is_stdin(archive) => {
                     Failure::LinkGone { path: path.clone(), target }
                 }
@@ -230,6 +230,15 @@ impl Printer<'_> {
         select::check_file(entry)?;
         let (start, end) = self.resolve(&entry.path, content.size())?;
         copy(content, start, end, &mut self.out)
+    }
+}
+
+/// Returns why a tar that was read to its end has no content of a name.
+fn not_there(tar: &Foreign, path: &MemberPath) -> Error {
+    let lost = tar.lost().iter().find(|entry| entry.path == *path);
+    match lost.and_then(|entry| entry.lost.clone()) {
+        Some(reason) => Error::Lost { path: path.clone(), reason },
+        None => Error::NotFound(path.clone()),
     }
 }
 

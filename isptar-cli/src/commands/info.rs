@@ -58,6 +58,8 @@ enum Kind {
     /// The original program's.
     #[default]
     Classic,
+    /// Ours, read from front to back.
+    Stream,
     /// Another program's.
     Foreign(Packing),
 }
@@ -65,7 +67,7 @@ enum Kind {
 impl Kind {
     fn word(self) -> &'static str {
         match self {
-            Self::Isptar(_) => "isptar",
+            Self::Isptar(_) | Self::Stream => "isptar",
             Self::Classic => "classic",
             Self::Foreign(_) => "foreign",
         }
@@ -129,6 +131,10 @@ impl Facts {
             facts.entries += 1;
             facts.content_size = facts.content_size.saturating_add(scanned.entry().kind.size());
         }
+        if tar.is_ours() {
+            facts.kind = Kind::Stream;
+            facts.incomplete = !tar.lost().is_empty();
+        }
         if !is_stdin(path) {
             let file = fs::metadata(path).ok().filter(fs::Metadata::is_file);
             facts.archive_size = file.map(|metadata| metadata.len());
@@ -139,6 +145,7 @@ impl Facts {
     fn table(&self) -> String {
         let kind = match self.kind {
             Kind::Isptar(format) => format!("isptar archive, format {format}"),
+            Kind::Stream => "isptar archive, read from front to back".into(),
             Kind::Classic => "classic isptar archive".into(),
             Kind::Foreign(packing) => format!("archive of another program ({})", packing.name()),
         };

@@ -178,6 +178,10 @@ impl Printer<'_> {
             line.extend_from_slice(words.as_bytes());
             line.extend_from_slice(&self.out.name(target));
         }
+        if let Some(reason) = &entry.lost {
+            let what = if entry.location.is_some() { "its contents were" } else { "not stored," };
+            line.extend_from_slice(format!(" ({what} {reason})").as_bytes());
+        }
         line.push(b'\n');
         self.out.put(&line)
     }

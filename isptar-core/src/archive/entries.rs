@@ -225,6 +225,7 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         let entry = Entry::parse(line, self.archive.dialect, &self.archive.limits);
         let entry = entry.map_err(|kind| self.corrupt(kind))?;
         self.met += 1;
+        self.check_first(&entry)?;
         if !self.archive.info.sorted {
             return Ok(entry);
         }
@@ -235,6 +236,19 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         }
         self.previous = Some(entry.path.clone());
         Ok(entry)
+    }
+
+    /// Checks the name that the tables say a block begins with: a wrong one would hide members.
+    fn check_first(&self, entry: &Entry) -> Result<()> {
+        let blocks = &self.archive.tables.blocks;
+        let block = self.block.checked_sub(1).and_then(|number| blocks.get(number));
+        match block.filter(|_| self.met == 1 && blocks.len() > 1) {
+            Some(block) if block.first != entry.path => {
+                let what = "first name of a listing block";
+                Err(self.corrupt(FormatError::mismatch(what, &block.first, &entry.path)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {

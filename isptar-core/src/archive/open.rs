@@ -130,8 +130,8 @@ fn read_tables<R: ReadAt>(
         return Ok(one_block(info));
     }
     let start = end - info.tables_size;
-    let ratio = info.tables_size.saturating_mul(1100);
-    let text = unpack_at(source, start, info.tables_size, limits.tables.min(ratio))?;
+    let grown = info.tables_size.saturating_mul(limits.listing_ratio).max(1 << 20);
+    let text = unpack_at(source, start, info.tables_size, limits.tables.min(grown))?;
     let tables = Tables::parse(&text).map_err(|kind| kind.at(start))?;
     if tables.blocks.is_empty() {
         return Err(FormatError::Missing("block line of the tables").at(start));

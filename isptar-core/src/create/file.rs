@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use rustix::fs::{Stat, fstat};
 
 use super::holes;
-use super::item::{Item, Packed, ctime, mtime};
+use super::item::{Item, Packed, ctime, leave_out_largest, mtime};
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;
 use crate::format::entry::Kind;
-use crate::format::member::{MemberHeader, Xattrs};
+use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
 use crate::limits::Limits;
 use crate::observe::Warning;
@@ -48,10 +48,19 @@ pub(super) fn pack(item: &Item, packer: &mut MemberPacker, stream: &mut Vec<u8>)
         Ok(holes::Holes::Map(map)) => header.sparse = Some(map),
         Err(source) => return item.failed("read", source),
     }
+    let was = &item.found.stat;
+    let replaced = (was.st_dev, was.st_ino) != (stat.st_dev, stat.st_ino);
     if header.data_len() > chunk_size(0) {
-        return Packed::Big(Box::new(BigFile::new(file, stat, header, details, warnings)));
+        let mut big = BigFile::new(file, stat, header, details, warnings);
+        big.same = !replaced;
+        return Packed::Big(Box::new(big));
     }
-    pack_small(item, &Opened { file, stat }, header, details, packer, warnings, stream)
+    let opened = Opened { file, stat };
+    let mut packed = pack_small(item, &opened, header, details, packer, warnings, stream);
+    if let Packed::Whole { same, .. } = &mut packed {
+        *same = !replaced;
+    }
+    packed
 }
 
 /// A file as it was when it was opened.
@@ -162,6 +171,8 @@ pub(super) struct BigFile {
     pub(super) warnings: Vec<Warning>,
     /// Why bytes are missing, when the system said so.
     pub(super) error: Option<Error>,
+    /// Whether it is what the walk found, or a file that took its name meanwhile.
+    pub(super) same: bool,
     file: File,
     stat: Stat,
     details: Details,
@@ -184,10 +195,13 @@ impl BigFile {
         mut warnings: Vec<Warning>,
     ) -> Self {
         let mut headers = Vec::new();
-        if let Err(kind @ FormatError::Limit { what: "PAX records", .. }) =
+        while let Err(kind @ FormatError::Limit { what: "PAX records", .. }) =
             header.encode(&Limits::default(), &mut headers)
         {
-            header.xattrs = Xattrs::default();
+            headers.clear();
+            if !leave_out_largest(&mut header.xattrs) {
+                break;
+            }
             warnings.push(Warning::XattrsLeftOut(kind));
         }
         let segments = match &header.sparse {
@@ -199,6 +213,7 @@ impl BigFile {
             header,
             warnings,
             error: None,
+            same: true,
             file,
             stat,
             details,

@@ -14,7 +14,7 @@ use crate::format::timestamp::Timestamp;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::{Details, MemberPacker, entry_of};
 use crate::path::MemberPath;
-use crate::source::{Found, Names};
+use crate::source::{Found, Names, OpenError};
 
 /// One thing to be stored. Items are made in listing order; packing needs nothing but the item.
 #[derive(Debug)]
@@ -24,13 +24,20 @@ pub(super) struct Item {
     pub(super) header: MemberHeader,
     pub(super) details: Details,
     pub(super) reproducible: bool,
+    /// Of a directory: why not all that is in it is known.
+    lost: Option<std::io::Error>,
 }
 
 /// What became of an item.
 #[derive(Debug)]
 pub(super) enum Packed {
     /// One stream, and its entry without a location.
-    Whole { entry: Box<Entry>, warnings: Vec<Warning> },
+    Whole {
+        entry: Box<Entry>,
+        warnings: Vec<Warning>,
+        /// Whether it is what the walk found, or a file that took its name meanwhile.
+        same: bool,
+    },
     /// A file of several chunks, open.
     Big(Box<BigFile>),
     /// Gone by now.
@@ -52,6 +59,8 @@ pub(super) struct Items {
 struct Link {
     first: MemberPath,
     left: u64,
+    /// Size and time of change.
+    version: (i64, Timestamp),
 }
 
 impl Items {
@@ -66,7 +75,7 @@ impl Items {
     /// Makes the item of what was found; `None` when it cannot be stored, which is told.
     pub(super) fn next(
         &mut self,
-        found: Found,
+        mut found: Found,
         report: &mut CreateReport,
         observer: &mut dyn Observer,
     ) -> Option<Item> {
@@ -103,7 +112,8 @@ impl Items {
             partial: found.partial,
             ..Details::default()
         };
-        Some(Item { found, header, details, reproducible: self.reproducible })
+        let lost = found.lost.take();
+        Some(Item { found, header, details, reproducible: self.reproducible, lost })
     }
 
     /// Returns the kind; `None` for what no archive can hold.
@@ -132,8 +142,12 @@ impl Items {
             return None;
         }
         let key = (found.stat.st_dev, found.stat.st_ino);
-        let Some(link) = self.links.get_mut(&key) else {
-            self.links.insert(key, Link { first: found.path.clone(), left: names - 1 });
+        let version = (found.stat.st_size, mtime(&found.stat));
+        // An inode number may be given to another file while the walk goes on.
+        let link = self.links.get_mut(&key).filter(|link| link.version == version);
+        let Some(link) = link else {
+            let link = Link { first: found.path.clone(), left: names - 1, version };
+            self.links.insert(key, link);
             return None;
         };
         link.left -= 1;
@@ -157,10 +171,42 @@ impl Item {
             (header.xattrs, warnings) = self.found.xattrs(None);
         }
         let mut packed = self.pack_whole(header, self.details, &[], packer, warnings, stream);
-        if let (Packed::Whole { entry, .. }, Some(_)) = (&mut packed, &self.found.lost) {
+        if let (Packed::Whole { entry, .. }, Some(_)) = (&mut packed, &self.lost) {
             entry.lost = Some("unreadable".into());
         }
         packed
+    }
+
+    /// Returns whether the file had other names when the walk found it.
+    pub(super) fn has_several_names(&self) -> bool {
+        self.found.stat.st_nlink > 1 && self.header.kind != Kind::Directory
+    }
+
+    /// Returns the error that kept a directory from being read, if one did.
+    pub(super) fn lost_directory(&self) -> Option<Error> {
+        let source = self.lost.as_ref()?;
+        let source = std::io::Error::new(source.kind(), source.to_string());
+        Some(self.error("read the directory", source))
+    }
+
+    /// Tries whether the item can be read, without reading it; the error is absent when it is gone.
+    pub(super) fn try_open(&self) -> Result<(), Option<Error>> {
+        if let Some(error) = self.lost_directory() {
+            return Err(Some(error));
+        }
+        if !matches!(self.header.kind, Kind::File { .. }) {
+            return Ok(());
+        }
+        match self.found.open() {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_vanished() => Err(None),
+            Err(OpenError::Io(source)) => Err(Some(self.error("open", source))),
+            Err(error) => Err(Some(self.error("read", std::io::Error::other(error)))),
+        }
+    }
+
+    fn error(&self, op: &'static str, source: std::io::Error) -> Error {
+        Error::Io { op, path: PathBuf::from(self.header.path.to_string()), source }
     }
 
     /// Packs one stream; attributes that there is no room for are left out.
@@ -174,21 +220,23 @@ impl Item {
         stream: &mut Vec<u8>,
     ) -> Packed {
         let mut packed = packer.pack_whole(&header, details, data, stream);
-        if let Err(kind @ FormatError::Limit { what: "PAX records", .. }) = packed {
-            header.xattrs = Xattrs::default();
+        while let Err(kind @ FormatError::Limit { what: "PAX records", .. }) = packed {
+            if !leave_out_largest(&mut header.xattrs) {
+                packed = Err(kind);
+                break;
+            }
             warnings.push(Warning::XattrsLeftOut(kind));
             packed = packer.pack_whole(&header, details, data, stream);
         }
         match packed {
-            Ok(entry) => Packed::Whole { entry: Box::new(entry), warnings },
+            Ok(entry) => Packed::Whole { entry: Box::new(entry), warnings, same: true },
             Err(kind) => Packed::Failed(Error::Unstorable { path: header.path, kind }),
         }
     }
 
     /// Returns an error of the system as one of this item.
     pub(super) fn failed(&self, op: &'static str, source: std::io::Error) -> Packed {
-        let path = PathBuf::from(self.header.path.to_string());
-        Packed::Failed(Error::Io { op, path, source })
+        Packed::Failed(self.error(op, source))
     }
 
     /// Returns the entry of a file whose content is not in the archive.
@@ -197,6 +245,17 @@ impl Item {
         let header = MemberHeader { kind: Kind::File { size }, ..self.header.clone() };
         Entry { lost: Some(reason.into()), ..entry_of(&header, self.details) }
     }
+}
+
+/// Leaves out the largest attribute, at last the ACLs; returns whether there was one.
+pub(super) fn leave_out_largest(xattrs: &mut Xattrs) -> bool {
+    let largest = xattrs.attributes.iter().max_by_key(|(_, value)| value.len());
+    if let Some(name) = largest.map(|(name, _)| name.clone()) {
+        return xattrs.attributes.remove(&name).is_some();
+    }
+    let left = !xattrs.is_empty();
+    *xattrs = Xattrs::default();
+    left
 }
 
 pub(super) fn mtime(stat: &Stat) -> Timestamp {

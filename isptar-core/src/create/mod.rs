@@ -7,7 +7,8 @@ mod file;
 pub(crate) mod holes;
 mod item;
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
@@ -135,7 +136,7 @@ impl CreateOptions {
 ///
 /// # Errors
 ///
-/// [`Error::BadSource`], [`Error::NoSource`], [`Error::Output`] or [`Error::Cancelled`]; nothing is
+/// [`Error::BadSource`], [`Error::NothingStored`], [`Error::Output`] or [`Error::Cancelled`]; nothing is
 /// published then.
 pub fn create(
     sink: &mut dyn Sink,
@@ -145,8 +146,10 @@ pub fn create(
 ) -> Result<CreateReport> {
     let mut walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
     let mut items = Items::new(options);
-    let mut packer = MemberPacker::new(options.level, Limits::default());
-    let mut job = Job::new(ArchiveWriter::new(sink, &options.writer())?, options.reproducible);
+    let packer = || MemberPacker::new(options.level, Limits::default());
+    let writer = ArchiveWriter::new(sink, &options.writer())?;
+    let mut job = Job::new(writer, packer(), options.reproducible);
+    let mut packer = packer();
     let mut stream = Vec::new();
     while let Some(found) = walk.next(observer)? {
         if observer.cancelled() {
@@ -155,18 +158,12 @@ pub fn create(
         let Some(item) = items.next(found, &mut job.report, observer) else { continue };
         stream.clear();
         let packed = item.pack(&mut packer, &mut stream);
-        let path = item.header.path.clone();
-        match job.store(item, packed, &stream, observer) {
-            // Longer or deeper than any reader takes.
-            Err(error @ (Error::Unstorable { .. } | Error::UnsafePath { .. })) => {
-                job.fail(&path, &error, observer);
-            }
-            stored => stored?,
-        }
+        job.store(item, packed, &stream, observer)?;
     }
-    if job.report.members == 0 && walk.failed() > 0 {
-        // A disk that is not mounted must not replace a good backup by an empty one.
-        return Err(Error::NoSource);
+    if job.report.members == 0 {
+        // A slip of the pen, or a disk that is not mounted, must not replace a good backup by an
+        // empty one.
+        return Err(Error::NothingStored);
     }
     job.finish(&walk)
 }
@@ -189,9 +186,26 @@ pub fn plan(
             return Err(Error::Cancelled);
         }
         let Some(item) = items.next(found, &mut report, observer) else { continue };
+        let path = &item.header.path;
         let entry = entry_of(&item.header, item.details);
-        report.count(&entry);
-        observer.event(Event::Done { entry: &entry });
+        match item.try_open() {
+            Ok(()) => {
+                report.count(&entry);
+                observer.event(Event::Done { entry: &entry });
+            }
+            Err(None) => {
+                report.vanished += 1;
+                observer.event(Event::Warning { path, warning: &Warning::Vanished });
+            }
+            Err(Some(error)) => {
+                report.unreadable += 1;
+                observer.event(Event::Failed { path, error: &error });
+                if item.header.kind == Kind::Directory {
+                    report.count(&entry);
+                    observer.event(Event::Done { entry: &entry });
+                }
+            }
+        }
     }
     report.add_walk(&walk);
     Ok(report)
@@ -216,59 +230,115 @@ impl CreateReport {
     }
 }
 
+/// What an item left in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// What the walk found under its name.
+    Whole,
+    /// Another file, which replaced the one that the walk found.
+    Other,
+    /// No content.
+    Without,
+}
+
 /// The part of the job that works in order: storing what was packed, and telling of it.
 struct Job<S> {
     writer: ArchiveWriter<S>,
     report: CreateReport,
-    /// Names that were recorded without their content, of files that have other names.
-    lost: HashSet<MemberPath>,
+    /// First names of files with several names whose content is not in the archive under them:
+    /// they could not be stored, or were replaced meanwhile. With the name that has it instead, once
+    /// there is one.
+    moved: HashMap<MemberPath, Option<MemberPath>>,
+    packer: MemberPacker,
     reproducible: bool,
 }
 
 impl<S: Sink> Job<S> {
-    fn new(writer: ArchiveWriter<S>, reproducible: bool) -> Self {
-        Self { writer, report: CreateReport::default(), lost: HashSet::new(), reproducible }
+    fn new(writer: ArchiveWriter<S>, packer: MemberPacker, reproducible: bool) -> Self {
+        let report = CreateReport::default();
+        Self { writer, report, moved: HashMap::new(), packer, reproducible }
     }
 
+    /// Stores an item; what no reader would take is told.
     fn store(
         &mut self,
         mut item: Item,
-        packed: Packed,
+        mut packed: Packed,
         stream: &[u8],
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let path = item.header.path.clone();
-        if let Some(source) = item.found.lost.take() {
-            let failed_path = PathBuf::from(path.to_string());
-            let error = Error::Io { op: "read the directory", path: failed_path, source };
+        let mut stream = Cow::Borrowed(stream);
+        let mut moved_from = None;
+        if let Kind::HardLink { target } = &item.header.kind
+            && let Some(moved) = self.moved.get(target)
+        {
+            // The content is under another name, or this one is the first that may have it.
+            let first = target.clone();
+            item.header.kind = match moved {
+                Some(target) => Kind::HardLink { target: target.clone() },
+                None => Kind::File { size: 0 },
+            };
+            moved_from = Some(first).filter(|_| moved.is_none());
+            let mut again = Vec::new();
+            packed = item.pack(&mut self.packer, &mut again);
+            stream = Cow::Owned(again);
+        }
+        if let Some(error) = item.lost_directory() {
             self.fail(&path, &error, observer);
         }
-        if let Kind::HardLink { target } = &item.header.kind
-            && self.lost.contains(target)
-        {
-            // The first name of the file could not be read, so there is nothing to link to.
-            let entry = item.lost_entry("unreadable");
-            return self.writer.push_lost(&entry);
+        let several = item.has_several_names();
+        let stored = match self.store_packed(&item, packed, &stream, observer) {
+            // Longer or deeper than any reader takes.
+            Err(error @ (Error::Unstorable { .. } | Error::UnsafePath { .. })) => {
+                self.fail(&path, &error, observer);
+                Stored::Without
+            }
+            stored => stored?,
+        };
+        match (stored, moved_from) {
+            (Stored::Whole, Some(first)) => {
+                self.moved.insert(first, Some(path));
+            }
+            (Stored::Without | Stored::Other, None) if several => {
+                self.moved.insert(path, None);
+            }
+            _ => {}
         }
+        Ok(())
+    }
+
+    fn store_packed(
+        &mut self,
+        item: &Item,
+        packed: Packed,
+        stream: &[u8],
+        observer: &mut dyn Observer,
+    ) -> Result<Stored> {
+        let path = &item.header.path;
         match packed {
-            Packed::Whole { entry, warnings } => {
-                for warning in &warnings {
-                    self.warn(&path, warning, observer);
-                }
+            Packed::Whole { entry, warnings, same } => {
                 let entry = self.writer.push(*entry, stream)?;
+                for warning in &warnings {
+                    self.warn(path, warning, observer);
+                }
                 observer.event(Event::Progress { bytes: entry.kind.size() });
                 self.done(&entry, observer);
-                Ok(())
+                Ok(if same { Stored::Whole } else { Stored::Other })
             }
-            Packed::Big(big) => self.store_big(big, observer),
+            Packed::Big(big) => {
+                let same = big.same;
+                self.store_big(big, observer)?;
+                Ok(if same { Stored::Whole } else { Stored::Other })
+            }
             Packed::Vanished => {
                 self.report.vanished += 1;
-                observer.event(Event::Warning { path: &path, warning: &Warning::Vanished });
-                self.lose(&item, "vanished")
+                observer.event(Event::Warning { path, warning: &Warning::Vanished });
+                self.lose(item, "vanished")
             }
             Packed::Failed(error) => {
-                self.fail(&path, &error, observer);
-                self.lose(&item, "unreadable")
+                self.fail(path, &error, observer);
+                self.lose(item, "unreadable")
             }
         }
     }
@@ -299,18 +369,15 @@ impl<S: Sink> Job<S> {
     }
 
     /// Records a thing whose content is not in the archive.
-    fn lose(&mut self, item: &Item, reason: &str) -> Result<()> {
-        if !matches!(item.header.kind, Kind::File { .. }) {
-            return Ok(());
+    fn lose(&mut self, item: &Item, reason: &str) -> Result<Stored> {
+        if matches!(item.header.kind, Kind::File { .. }) {
+            match self.writer.push_lost(&item.lost_entry(reason)) {
+                // What the listing cannot name is told all the same.
+                Ok(()) | Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        if item.found.stat.st_nlink > 1 {
-            self.lost.insert(item.header.path.clone());
-        }
-        match self.writer.push_lost(&item.lost_entry(reason)) {
-            // What the listing cannot name is told all the same.
-            Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => Ok(()),
-            recorded => recorded,
-        }
+        Ok(Stored::Without)
     }
 
     fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {

@@ -14,7 +14,7 @@ use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::io::ReadAt;
 use crate::observe::{LeftOut, Observer, Warning};
-use crate::path::{MemberPath, SafePath};
+use crate::path::{MemberPath, PathReason, SafePath};
 use crate::select::Selection;
 
 impl<R: ReadAt> Source for Member<'_, R> {
@@ -74,6 +74,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
 
     fn destination(&self, index: u64, entry: &Entry) -> Result<Destination> {
         let whole = SafePath::new(&entry.path, self.archive.limits())?;
+        if !self.archive.is_classic() && !entry.path.is_canonical() {
+            let (path, reason) = (entry.path.clone(), PathReason::NotCanonical);
+            return Err(Error::UnsafePath { path, reason });
+        }
         let Some(path) = whole.strip_components(self.options.strip_components) else {
             return Ok(Destination::Nowhere(LeftOut::Stripped));
         };

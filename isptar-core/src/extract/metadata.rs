@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use nix::unistd::{Group, User};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -18,6 +17,7 @@ use crate::format::acl;
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::observe::Warning;
+use crate::source::{group_id, user_id};
 
 const LABEL: &[u8] = b"security.selinux";
 
@@ -78,6 +78,31 @@ impl Restorer {
             groups: HashMap::new(),
             not_kept: Vec::new(),
         }
+    }
+
+    /// Returns whether something has the mode and the owner that restoring would give it.
+    pub(super) fn agrees(&mut self, existing: &Stat, entry: &Entry) -> bool {
+        if matches!(entry.kind, Kind::Symlink { .. }) {
+            return true;
+        }
+        let bits = if self.owner { 0o7777 } else { 0o777 };
+        if (existing.st_mode ^ entry.mode) & bits != 0 {
+            return false;
+        }
+        let (uid, gid) = self.ids(entry);
+        !self.owner || (uid, gid) == (Some(existing.st_uid), Some(existing.st_gid))
+    }
+
+    /// Returns the numbers that user and group have on this system.
+    fn ids(&mut self, entry: &Entry) -> (Option<u32>, Option<u32>) {
+        let numeric = self.numeric;
+        let uid = resolve(&mut self.users, &entry.user, entry.uid, numeric, |name| {
+            user_id(name.as_bytes())
+        });
+        let gid = resolve(&mut self.groups, &entry.group, entry.gid, numeric, |name| {
+            group_id(name.as_bytes())
+        });
+        (uid, gid)
     }
 
     /// Sets all metadata of a member; what cannot be set is told, and the rest set nevertheless.
@@ -144,13 +169,7 @@ impl Restorer {
 
     /// Sets the owner; returns whether user and group are those of the member now.
     fn set_owner(&mut self, on: &Object<'_>, entry: &Entry, tell: &mut Tell<'_>) -> bool {
-        let numeric = self.numeric;
-        let uid = resolve(&mut self.users, &entry.user, entry.uid, numeric, |name| {
-            User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
-        });
-        let gid = resolve(&mut self.groups, &entry.group, entry.gid, numeric, |name| {
-            Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
-        });
+        let (uid, gid) = self.ids(entry);
         for (id, value, op) in
             [(uid, entry.uid, "set the owner"), (gid, entry.gid, "set the group")]
         {
@@ -201,7 +220,11 @@ impl Restorer {
         let acls = [(&xattrs.acl_access, ACL_ACCESS), (&xattrs.acl_default, ACL_DEFAULT)];
         for (text, attribute) in acls {
             let Some(text) = text else { continue };
-            match acl::from_text(text) {
+            let resolved = acl::from_text(text, &mut |class, name| match class {
+                acl::Class::User => user_id(name),
+                acl::Class::Group => group_id(name),
+            });
+            match resolved {
                 Ok(value) => {
                     let result = on.set_xattr(attribute.as_bytes(), &value);
                     self.check(result, "an ACL", "set an ACL", tell);

@@ -57,6 +57,16 @@ pub(super) fn extract<R: Read>(
     // What was read before the damage is finished, then the damage is told.
     restored.finish()?;
     read?;
+    for entry in tar.lost() {
+        let is_dir = entry.kind == Kind::Directory;
+        let meant = selection.matches(&entry.path, is_dir, |hit| {
+            met.insert(hit);
+        });
+        if let Some(reason) = entry.lost.clone().filter(|reason| meant && reason != "vanished") {
+            let path = entry.path.clone();
+            restored.tell.failed(&entry.path, &Error::Lost { path, reason });
+        }
+    }
     tell_missing(selection, &met, &mut restored.tell);
     Ok(restored.tell.report)
 }

@@ -90,6 +90,10 @@ pub(super) struct Target {
     overwrite: Overwrite,
     written: Written,
     buffer: Buffer,
+    /// When nothing that is there may be changed: hashes of the names of directories that this run
+    /// made, and of those that were there.
+    made: HashSet<u64>,
+    kept: HashSet<u64>,
 }
 
 impl Target {
@@ -101,6 +105,8 @@ impl Target {
             overwrite: options.overwrite,
             written,
             buffer: Buffer::default(),
+            made: HashSet::new(),
+            kept: HashSet::new(),
         })
     }
 
@@ -109,15 +115,22 @@ impl Target {
     pub(super) fn directory(&mut self, path: &SafePath, tell: &mut Tell<'_>) -> Result<()> {
         tell.shown = self.directories.shown(path);
         let Some(name) = self.directories.enter_parent(path, Missing::Make, &tell.path)? else {
+            self.keep_directory(path);
             return Ok(());
         };
         let directory = self.directories.current();
         match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) if self.overwrite == Overwrite::Never => {
+                self.made.insert(hash(path));
+            }
             Ok(()) => {}
             Err(Errno::EXIST) => {
                 let kind = stat(directory, name, tell)?.as_ref().map(kind_of);
                 return match kind {
-                    None | Some(FileType::Directory) => Ok(()),
+                    None | Some(FileType::Directory) => {
+                        self.keep_directory(path);
+                        Ok(())
+                    }
                     Some(kind) => Err(in_the_way(&tell.path, kind, path.as_bytes())),
                 };
             }
@@ -134,6 +147,13 @@ impl Target {
         Ok(())
     }
 
+    /// Notes a directory that was there, when nothing that is there may be changed.
+    fn keep_directory(&mut self, path: &SafePath) {
+        if self.overwrite == Overwrite::Never && !self.made.contains(&hash(path)) {
+            self.kept.insert(hash(path));
+        }
+    }
+
     /// Sets the metadata of a directory, after all that is in it was restored.
     pub(super) fn finish_directory(
         &mut self,
@@ -142,6 +162,9 @@ impl Target {
         xattrs: &Xattrs,
         tell: &mut Tell<'_>,
     ) -> Result<()> {
+        if self.kept.contains(&hash(path)) {
+            return Ok(());
+        }
         tell.shown = self.directories.shown(path);
         self.directories.enter(path, &tell.path)?;
         let place = Place::Open(self.directories.current());
@@ -160,7 +183,7 @@ impl Target {
     ) -> Result<Outcome> {
         let (name, decision) = self.prepare(path, entry, tell)?;
         if decision == Decision::Keep {
-            self.keep(path, name, entry, source.xattrs(), tell)?;
+            self.note_kept(path, name, tell)?;
             return Ok(Outcome::Kept);
         }
         let small = source.size() <= SMALL;
@@ -188,6 +211,18 @@ impl Target {
             Ok(())
         });
         made.publish(finished, tell)
+    }
+
+    /// Notes a file that is kept because it is the member's already: its other names may be linked
+    /// to it. Nothing of it is changed, because it may have names outside the target.
+    fn note_kept(&mut self, path: &SafePath, name: &[u8], tell: &Tell<'_>) -> Result<()> {
+        if self.overwrite == Overwrite::Different
+            && self.written.wants(path)
+            && let Some(stat) = stat(self.directories.current(), name, tell)?
+        {
+            self.written.record(path, &stat);
+        }
+        Ok(())
     }
 
     /// Restores a symbolic link, a FIFO or a device.
@@ -297,36 +332,12 @@ impl Target {
             Overwrite::Always => true,
             Overwrite::Never => false,
             Overwrite::Newer => entry.mtime.is_some_and(|mtime| changed(&existing) < mtime),
-            Overwrite::Different => !is_unchanged(directory, name, &existing, entry),
+            Overwrite::Different => {
+                !is_unchanged(directory, name, &existing, entry)
+                    || !self.restorer.agrees(&existing, entry)
+            }
         };
         Ok((name, if replace { Decision::Replace } else { Decision::Keep }))
-    }
-
-    /// Sets the metadata of a file that is kept because it is the member's already.
-    fn keep(
-        &mut self,
-        path: &SafePath,
-        name: &[u8],
-        entry: &Entry,
-        xattrs: &Xattrs,
-        tell: &mut Tell<'_>,
-    ) -> Result<()> {
-        if self.overwrite != Overwrite::Different {
-            return Ok(());
-        }
-        let shown = tell.shown.clone();
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(self.directories.current(), name, flags, Mode::empty())
-            .map_err(Error::io("open", &shown))?;
-        let stat = rustix::fs::fstat(&file).map_err(Error::io("look at", &shown))?;
-        if kind_of(&stat) != FileType::RegularFile {
-            return Err(in_the_way(&tell.path, kind_of(&stat), path.as_bytes()));
-        }
-        self.restorer.apply(Place::Open(file.as_fd()), entry, xattrs, tell)?;
-        if self.written.wants(path) {
-            self.written.record(path, &stat);
-        }
-        Ok(())
     }
 }
 

@@ -324,17 +324,34 @@ fn overwriting_is_as_the_options_say() {
             fs::create_dir(world.path("")).unwrap();
             fs::write(world.path("f"), content).unwrap();
             fs::File::open(world.path("f")).unwrap().set_modified(stamp(offset)).unwrap();
-            fs::set_permissions(world.path("f"), Permissions::from_mode(0o600)).unwrap();
+            let before = if overwrite == Overwrite::Different { 0o644 } else { 0o600 };
+            fs::set_permissions(world.path("f"), Permissions::from_mode(before)).unwrap();
             let report = world.restore(vec![file("f", b"new"), link("f2", "x")]);
             let expected: &[u8] = if replaced { b"new" } else { content.as_bytes() };
             assert_eq!(fs::read(world.path("f")).unwrap(), expected, "{overwrite:?} {offset}");
             assert_eq!(report.kept, u64::from(!replaced));
-            // What is kept because it is the same gets the metadata of the member.
-            let kept_as_it_is = !replaced && overwrite != Overwrite::Different;
-            let expected = if kept_as_it_is { 0o600 } else { 0o644 };
+            let expected = if replaced { 0o644 } else { before };
             assert_eq!(mode(world.path("f")), expected, "{overwrite:?} {offset}");
             world.no_temporaries();
         }
+    }
+}
+
+#[test]
+fn names_outside_the_target_keep_their_metadata() {
+    for overwrite in [Overwrite::Different, Overwrite::Always, Overwrite::Newer] {
+        let mut world = World::new();
+        world.options.overwrite = overwrite;
+        fs::create_dir(world.path("")).unwrap();
+        let outside = world.base.path().join("a-file");
+        fs::write(&outside, "old").unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 123_456_789);
+        fs::File::open(&outside).unwrap().set_modified(time).unwrap();
+        fs::set_permissions(&outside, Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(&outside, world.path("f")).unwrap();
+        world.restore(vec![file("f", b"new")]);
+        assert_eq!(mode(outside.clone()), 0o600, "{overwrite:?}");
+        assert_eq!(fs::read(&outside).unwrap(), b"old");
     }
 }
 

@@ -246,6 +246,11 @@ impl Entry {
             (None, Dialect::Isptar) => entry.mtime,
             (None, Dialect::Classic) => None,
         };
+        if dialect == Dialect::Isptar
+            && matches!(&entry.kind, Kind::HardLink { target } if *target == entry.path)
+        {
+            return Err(FormatError::invalid("target of a hard link", entry.path.as_bytes()));
+        }
         entry.check()?;
         Ok(entry)
     }

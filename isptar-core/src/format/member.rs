@@ -92,6 +92,14 @@ impl Xattrs {
     }
 }
 
+/// Reads a number of a PAX record, which other programs write with leading zeros.
+fn pax_number(key: &'static str, value: &[u8]) -> Result<u64, FormatError> {
+    let zeros = value.iter().take_while(|&&byte| byte == b'0').count();
+    let digits = value.get(zeros..).unwrap_or_default();
+    let digits = if digits.is_empty() && zeros > 0 { b"0" } else { digits };
+    text::decimal(key, digits).map_err(|_| FormatError::invalid(key, value))
+}
+
 /// Undoes the escapes in the name of an extended attribute.
 fn unescape_key(key: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(key.len());
@@ -421,7 +429,7 @@ impl Extensions {
     ) -> Result<Assembled, FormatError> {
         let mut warnings = Vec::new();
         let stored = match self.get("size") {
-            Some(size) => text::decimal("PAX size", size)?,
+            Some(size) => pax_number("PAX size", size)?,
             None => header.size,
         };
         // Linking programs before PAX left the size of the file in the header of a hard link,
@@ -488,7 +496,7 @@ impl Extensions {
     }
 
     fn number(&self, key: &'static str, field: u64, warnings: &mut Vec<FormatError>) -> u64 {
-        match self.get(key).map(|value| text::decimal(key, value)) {
+        match self.get(key).map(|value| pax_number(key, value)) {
             Some(Ok(value)) => value,
             Some(Err(error)) => {
                 warnings.push(error);
@@ -549,7 +557,7 @@ impl Extensions {
         }
         let real = self.get("GNU.sparse.realsize").or_else(|| self.get("GNU.sparse.size"));
         let Some(real) = real else { return Ok(MapPlace::Known) };
-        *size = text::decimal("GNU.sparse.realsize", real)?;
+        *size = pax_number("GNU.sparse.realsize", real)?;
         if let Some(major) = self.get("GNU.sparse.major") {
             let minor = self.get("GNU.sparse.minor").unwrap_or(b"0");
             if (major, minor) == (b"1", b"0") {
@@ -576,10 +584,10 @@ impl Extensions {
         let mut offset = None;
         for (key, value) in &self.records {
             match key.as_slice() {
-                b"GNU.sparse.offset" => offset = Some(text::decimal("GNU.sparse.offset", value)?),
+                b"GNU.sparse.offset" => offset = Some(pax_number("GNU.sparse.offset", value)?),
                 b"GNU.sparse.numbytes" => segments.push(Segment {
                     offset: offset.take().ok_or(FormatError::Missing("GNU.sparse.offset"))?,
-                    len: text::decimal("GNU.sparse.numbytes", value)?,
+                    len: pax_number("GNU.sparse.numbytes", value)?,
                 }),
                 _ => {}
             }

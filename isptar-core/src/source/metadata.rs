@@ -158,6 +158,18 @@ fn cached(
     names.entry(id).or_insert_with(name).clone()
 }
 
+/// Returns the number of the user with a name.
+pub(crate) fn user_id(name: &[u8]) -> Option<u32> {
+    let name = std::str::from_utf8(name).ok()?;
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+}
+
+/// Returns the number of the group with a name.
+pub(crate) fn group_id(name: &[u8]) -> Option<u32> {
+    let name = std::str::from_utf8(name).ok()?;
+    Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{SourceOptions, Walk};
@@ -182,7 +194,9 @@ mod tests {
         set("user.empty", b"").unwrap();
         set("user.big", &[7; 3000]).unwrap();
         let text = b"user::rw-,user:1000:r--,group::r--,mask::r--,other::---";
-        let has_acl = set("system.posix_acl_access", &acl::from_text(text).unwrap()).is_ok();
+        let has_acl =
+            set("system.posix_acl_access", &acl::from_text(text, &mut |_, _| None).unwrap())
+                .is_ok();
         let mut walk = Walk::new(dir.path(), &["f".into()], SourceOptions::default()).unwrap();
         let found = walk.next(&mut ()).unwrap().unwrap();
         let (by_handle, warnings) = found.xattrs(Some(&found.open().unwrap().0));
@@ -205,7 +219,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         symlink("d", dir.path().join("l")).unwrap();
         let default = b"user::rwx,group::r-x,other::---";
-        let bytes = acl::from_text(default).unwrap();
+        let bytes = acl::from_text(default, &mut |_, _| None).unwrap();
         if setxattr(&path, "system.posix_acl_default", &bytes, XattrFlags::empty()).is_ok() {
             assert_eq!(xattrs_of(dir.path(), "d").0.acl_default, Some(default.to_vec()));
         }

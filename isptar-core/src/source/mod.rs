@@ -14,6 +14,7 @@ mod walk;
 
 pub use found::{Found, OpenError};
 pub use metadata::Names;
+pub(crate) use metadata::{group_id, user_id};
 pub use walk::Walk;
 
 use crate::select::Patterns;
