@@ -67,6 +67,10 @@ impl MemberPacker {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Entry, FormatError> {
+        if matches!(&header.kind, Kind::HardLink { target } if *target == header.path) {
+            let path = header.path.as_bytes();
+            return Err(FormatError::invalid("target of a hard link", path));
+        }
         self.tar.clear();
         header.encode(&self.limits, &mut self.tar)?;
         self.tar.extend_from_slice(data);

@@ -430,7 +430,7 @@ impl HeaderError {
             Self::Format(
                 kind @ (FormatError::Mismatch { .. }
                 | FormatError::Truncated { .. }
-                | FormatError::Invalid { .. }),
+                | FormatError::Invalid { field: "checksum", .. }),
             ) if offset == 0 => Error::NotTar(kind),
             Self::Format(kind) => in_tar(kind, offset),
         }

@@ -177,7 +177,7 @@ fn what_is_no_file_has_no_content() {
 #[test]
 fn a_hard_link_that_leads_nowhere_is_corrupt() {
     let hard = |path: &str, target: &str| other(path, Kind::HardLink { target: target.into() });
-    let items = [hard("a", "missing"), dir("d"), hard("e", "d"), hard("f", "f")];
+    let items = [hard("a", "missing"), dir("d"), hard("e", "d")];
     let archive = Archive::open(build(&items, 6)).unwrap();
     for entry in entries(&archive).iter().filter(|entry| entry.kind != Kind::Directory) {
         let refused = archive.content_entry(entry);
