@@ -53,12 +53,6 @@ pub(crate) enum Failure {
     /// An archive was to be written to a terminal.
     #[error("standard output is a terminal, and an archive is not text")]
     Terminal,
-    /// What is to be replaced is no archive: arguments are easily given in the wrong order.
-    #[error("{name} is not an archive, it is not replaced")]
-    NotReplaced {
-        /// The file.
-        name: String,
-    },
     /// No byte of the file is in the range.
     #[error("{path} has {size} bytes, the range begins at {start}")]
     Range {
@@ -86,7 +80,7 @@ impl Failure {
             Self::Core(error) => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
-            Self::PatternFile { .. } | Self::Terminal | Self::NotReplaced { .. } => Exit::Usage,
+            Self::PatternFile { .. } | Self::Terminal => Exit::Usage,
             Self::Range { .. } | Self::LinkGone { .. } => Exit::Incomplete,
         }
     }
@@ -105,9 +99,6 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Core(error) => hint(error),
-            Self::NotReplaced { .. } => {
-                Some("the archive comes first; remove the file if it is in the way")
-            }
             Self::Terminal => Some("name a file, or redirect standard output"),
             Self::LinkGone { .. } => Some("ask for the other name, or save the input to a file"),
             _ => None,

@@ -1,7 +1,7 @@
 //! What `create` and `convert` share: where the archive goes, and what is told at the end.
 
 use std::fs;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use isptar_core::{CreateOptions, CreateReport, FileSink, Sink, WriteSink};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{is_stdin, shown};
+use crate::input::is_stdin;
 use crate::json;
 use crate::output::{count, size};
 use crate::reporter::{Stream, Telling};
@@ -102,26 +102,12 @@ pub(crate) fn sink(archive: &Path, ui: &Ui) -> Result<Box<dyn Sink>, Failure> {
         }
         return Ok(Box::new(sink));
     }
-    check_replaced(archive)?;
     let sink = FileSink::create(archive)?;
     if let Some(partial) = sink.leftover() {
         let partial = partial.display();
         ui.warning(&format!("{partial}: left by an earlier run that was killed, written anew"));
     }
     Ok(Box::new(sink))
-}
-
-/// Refuses to replace a file that does not begin as archives do.
-fn check_replaced(archive: &Path) -> Result<(), Failure> {
-    let mut magic = [0; 2];
-    let is_file = fs::metadata(archive).is_ok_and(|metadata| metadata.is_file());
-    let read = is_file.then(|| fs::File::open(archive).and_then(|mut file| file.read(&mut magic)));
-    match read {
-        Some(Ok(1..)) if magic != [0x1f, 0x8b] => {
-            Err(Failure::NotReplaced { name: shown(archive) })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Returns the status of what was stored.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
-    utimensat,
+    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, linkat, lsetxattr, makedev,
+    mknodat, utimensat,
 };
 
 use crate::support::{have, skip};
@@ -157,6 +157,11 @@ impl Tree {
         make("null", FileType::CharacterDevice, 1, 3);
         make("large", FileType::CharacterDevice, 511, 70_000);
         make("block", FileType::BlockDevice, 7, 200);
+        for (old, new) in [("special/fifo", "special/fifo again"), ("links/relative", "links/same")]
+        {
+            let new = self.at(new);
+            attempt(&new, linkat(CWD, self.at(old), CWD, &new, AtFlags::empty()));
+        }
         let path = self.at("special/socket");
         attempt(&path, UnixListener::bind(&path).map(drop));
     }
