@@ -157,11 +157,8 @@ impl Tree {
         make("null", FileType::CharacterDevice, 1, 3);
         make("large", FileType::CharacterDevice, 511, 70_000);
         make("block", FileType::BlockDevice, 7, 200);
-        for (old, new) in [("special/fifo", "special/fifo again"), ("links/relative", "links/same")]
-        {
-            let new = self.at(new);
-            attempt(&new, linkat(CWD, self.at(old), CWD, &new, AtFlags::empty()));
-        }
+        let again = self.at("special/fifo again");
+        attempt(&again, linkat(CWD, self.at("special/fifo"), CWD, &again, AtFlags::empty()));
         let path = self.at("special/socket");
         attempt(&path, UnixListener::bind(&path).map(drop));
     }

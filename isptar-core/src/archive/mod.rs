@@ -168,12 +168,17 @@ impl<R: ReadAt> Archive<R> {
                 return Err(Error::NotAFile { path: entry.path.clone(), kind: kind.noun() });
             }
         };
-        let found = self.find(target)?;
-        found.filter(|found| matches!(found.kind, Kind::File { .. })).ok_or_else(|| {
-            let kind = FormatError::mismatch("target of a hard link", "a file", target);
-            let offset = entry.location.map_or(0, |location| location.offset);
-            Error::CorruptMember { path: entry.path.clone(), offset, kind }
-        })
+        match self.find(target)? {
+            Some(found) if matches!(found.kind, Kind::File { .. }) => Ok(found),
+            Some(found) if !matches!(found.kind, Kind::Directory | Kind::HardLink { .. }) => {
+                Err(Error::NotAFile { path: entry.path.clone(), kind: found.kind.noun() })
+            }
+            _ => {
+                let kind = FormatError::mismatch("target of a hard link", "a file", target);
+                let offset = entry.location.map_or(0, |location| location.offset);
+                Err(Error::CorruptMember { path: entry.path.clone(), offset, kind })
+            }
+        }
     }
 
     /// Opens the member of an entry: reads its headers and checks that they agree with the entry.

@@ -123,7 +123,8 @@ impl Items {
         let kind = match found.file_type() {
             FileType::RegularFile => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0) },
             FileType::Directory => return Ok(Some(Kind::Directory)),
-            FileType::Symlink => Kind::Symlink { target: found.read_link()? },
+            // Never as a hard link: Python sets the mode of one through the link.
+            FileType::Symlink => return Ok(Some(Kind::Symlink { target: found.read_link()? })),
             FileType::CharacterDevice => Kind::CharDevice { major, minor },
             FileType::BlockDevice => Kind::BlockDevice { major, minor },
             FileType::Fifo => Kind::Fifo,
