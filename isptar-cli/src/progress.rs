@@ -59,13 +59,13 @@ impl Progress {
             return;
         }
         self.next = now + INTERVAL;
+        self.bar.set_position(self.bytes);
+        self.bar.set_message(format!("{} files", self.files));
         if !self.shown {
             self.shown = true;
             self.bar.set_style(style(self.total.is_some()));
             self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
-        self.bar.set_position(self.bytes);
-        self.bar.set_message(format!("{} files", self.files));
     }
 
     /// Takes the bar away.
