@@ -26,7 +26,7 @@ use crate::writer::{ArchiveWriter, WriterOptions};
 ///
 /// # Errors
 ///
-/// [`Error::AlreadyIsptar`]; [`Error::Corrupt`] or [`Error::Input`] when the tar is damaged,
+/// [`Error::AlreadyIsptar`], [`Error::NothingStored`]; [`Error::CorruptTar`] or [`Error::Input`] when the tar is damaged,
 /// [`Error::Output`], [`Error::Cancelled`]. Nothing is published then.
 pub fn convert<R: Read>(
     tar: &mut TarReader<R>,
@@ -46,7 +46,10 @@ pub fn convert<R: Read>(
             return Err(Error::Cancelled);
         }
         let path = member.header().path.clone();
-        if matches!(&member.header().kind, Kind::HardLink { target } if *target == path) {
+        let plain =
+            |path: &MemberPath| SafePath::try_from(path).map(|path| path.to_member_path()).ok();
+        if matches!(&member.header().kind, Kind::HardLink { target } if plain(target) == plain(&path))
+        {
             // GNU tar writes these for a file that it is given twice.
             continue;
         }
@@ -77,7 +80,11 @@ pub fn convert<R: Read>(
             Err(error) => return Err(error),
         }
     }
-    if report.is_incomplete() {
+    if report.members == 0 {
+        // A program that failed must not replace a good archive by an empty one.
+        return Err(Error::NothingStored);
+    }
+    if report.is_incomplete() || tar.end_missing() {
         writer.set_incomplete();
     }
     let (_, written) = writer.finish()?;

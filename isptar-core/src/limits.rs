@@ -26,6 +26,8 @@ pub struct Limits {
     pub group: u64,
     /// Bytes of a chunk of a big file.
     pub chunk: u64,
+    /// Keys of one entry that are not known.
+    pub unknown_keys: u64,
     /// Bytes of the tables text.
     pub tables: u64,
 }
@@ -43,6 +45,7 @@ impl Default for Limits {
             info: 2048,
             group: 1 << 20,
             chunk: 64 << 20,
+            unknown_keys: 256,
             tables: 64 << 20,
         }
     }

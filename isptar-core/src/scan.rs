@@ -140,20 +140,37 @@ impl<R: Read> TarReader<R> {
         self.input.drain()
     }
 
-    /// Returns whether a member is the listing: it has one of its names, and begins with an entry
-    /// or the empty line after the last one.
+    /// Returns whether a member is the listing: its header is as the writer makes it, and it begins
+    /// with an entry, or with the empty line and the archive info of an archive without any.
     fn is_listing(&mut self, found: &Assembled) -> Result<bool> {
-        let name = found.header.path.as_bytes();
-        let is_named = name.strip_prefix(INFO_NAME).is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with(b".") && rest[1..].iter().all(u8::is_ascii_digit)
-        });
-        if !is_named {
+        let header = &found.header;
+        let is_named = match header.path.as_bytes().strip_prefix(INFO_NAME) {
+            Some([]) => true,
+            Some([b'.', digits @ ..]) => {
+                !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+            }
+            _ => false,
+        };
+        let is_plain = header.mode == 0o600
+            && (header.uid, header.gid) == (0, 0)
+            && header.user.is_empty()
+            && header.group.is_empty()
+            && header.xattrs.is_empty();
+        if !is_named || !is_plain {
             return Ok(false);
         }
         let start = self.input.peek(usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE))?;
         let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let whole = line.len() < start.len();
-        Ok(whole && (line.is_empty() || Entry::parse(line, Dialect::Isptar, &self.limits).is_ok()))
+        if line.is_empty() {
+            return Ok(start.starts_with(b"\nlisting_header=512\n"));
+        }
+        // The line of a file of many gigabytes is longer than what was looked at.
+        let tabs = line.iter().filter(|&&byte| byte == b'\t').count();
+        Ok(if line.len() < start.len() {
+            Entry::parse(line, Dialect::Isptar, &self.limits).is_ok()
+        } else {
+            tabs >= 5
+        })
     }
 }
 

@@ -269,7 +269,8 @@ impl<S: Sink> ArchiveWriter<S> {
         if entry.location.is_some() {
             self.content_size += entry.kind.size();
         }
-        if entry.path.as_bytes().starts_with(INFO_NAME) {
+        let name = entry.path.as_bytes();
+        if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
             self.reserved.insert(entry.path.as_bytes().to_vec());
         }
         self.in_order &= self.previous.as_ref().is_none_or(|previous| *previous < entry.path);
@@ -289,6 +290,11 @@ impl<S: Sink> ArchiveWriter<S> {
         let mut packed_tables = Vec::new();
         if !tables_text.is_empty() {
             listing.pack(&tables_text, &mut packed_tables);
+        }
+        let (limit, actual) = (self.limits.tables, tables_text.len() as u64);
+        if actual > limit {
+            let kind = FormatError::Limit { what: "tables", limit, actual };
+            return Err(Error::Unstorable { path: MemberPath::from(INFO_NAME), kind });
         }
         let info = ArchiveInfo {
             listing_size: listing.packed_len + packed_tables.len() as u64,
@@ -483,7 +489,8 @@ impl ListingWriter {
     }
 
     fn push(&mut self, entry: &Entry) -> Result<()> {
-        if self.text.len() >= BLOCK_TEXT {
+        // The tables have the first name of each block: with long names, blocks are longer.
+        if self.text.len() >= BLOCK_TEXT.max(64 * self.first.as_bytes().len()) {
             self.flush()?;
         }
         if self.entries == 0 {

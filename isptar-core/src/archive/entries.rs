@@ -16,8 +16,9 @@ use crate::path::MemberPath;
 /// Packed bytes of the listing that are read at once.
 const READ: usize = 256 << 10;
 
-/// Bytes of text after which a block of ours ends at the next line end.
-const BLOCK_TEXT: u64 = 256 << 10;
+/// Most bytes of text after which a block of ours ends at the next line end: 64 times the longest
+/// name.
+const BLOCK_TEXT: u64 = 4 << 20;
 
 impl<R: ReadAt> Archive<R> {
     /// Returns where block `number` begins in the archive.

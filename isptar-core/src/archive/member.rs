@@ -106,6 +106,12 @@ impl<'a, R: ReadAt> Member<'a, R> {
         let size = entry.kind.size();
         let offset = entry.location.map_or(0, |location| location.offset);
         let (path, end) = (entry.path.clone(), archive.data_end);
+        let place = entry.location.map_or((1, 0), |location| (location.slice, location.zoffset));
+        if place != (1, 0) {
+            let actual = format!("slice {}, offset {}", place.0, place.1);
+            let kind = FormatError::mismatch("location", "slice 1, offset 0", actual);
+            return Err(Error::CorruptMember { path, offset, kind });
+        }
         if size > 0 && (entry.location.is_none() || offset >= end) {
             let kind = match entry.location {
                 None => FormatError::Missing("location"),

@@ -85,6 +85,9 @@ fn open_ours<R: ReadAt>(
     let info_end = source.len() - trailer::LEN as u64;
     let info = read_info(&source, info_end, trailer.info_size, &limits)?;
     let corrupt = |kind: FormatError| kind.at(info_end);
+    if info.format.is_none() {
+        return Err(corrupt(FormatError::Missing("format")));
+    }
     // An archive whose listing is in order, but which is not as long as it says, lacks a slice, or
     // is an inner archive at the end of a cut outer one.
     let end = info

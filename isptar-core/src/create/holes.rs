@@ -132,7 +132,7 @@ fn align(segments: Vec<Segment>, size: u64) -> Vec<Segment> {
     let mut aligned: Vec<Segment> = Vec::with_capacity(segments.len());
     for Segment { offset, len } in segments {
         let start = offset - offset % ALIGN;
-        let end = (offset + len).next_multiple_of(ALIGN).min(size);
+        let end = (offset + len).checked_next_multiple_of(ALIGN).map_or(size, |end| end.min(size));
         match aligned.last_mut().filter(|last| last.offset + last.len >= start) {
             Some(last) => last.len = (last.len).max(end - last.offset),
             None => aligned.push(Segment { offset: start, len: end - start }),

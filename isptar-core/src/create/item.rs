@@ -178,6 +178,19 @@ impl Item {
         packed
     }
 
+    /// Returns the kind of the thing itself, for a name that was to be a hard link; the size of a
+    /// file is settled when it is read.
+    pub(super) fn own_kind(&self) -> Kind {
+        let device = self.found.stat.st_rdev;
+        let (major, minor) = (major(device), minor(device));
+        match self.found.file_type() {
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            _ => Kind::File { size: 0 },
+        }
+    }
+
     /// Returns whether the file had other names when the walk found it.
     pub(super) fn has_several_names(&self) -> bool {
         self.found.stat.st_nlink > 1 && self.header.kind != Kind::Directory

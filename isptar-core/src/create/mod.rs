@@ -277,7 +277,7 @@ impl<S: Sink> Job<S> {
             let first = target.clone();
             item.header.kind = match moved {
                 Some(target) => Kind::HardLink { target: target.clone() },
-                None => Kind::File { size: 0 },
+                None => item.own_kind(),
             };
             moved_from = Some(first).filter(|_| moved.is_none());
             let mut again = Vec::new();

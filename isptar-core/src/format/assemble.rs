@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::member::{Assembled, Extensions, MapPlace};
 use super::sparse::{self, MapParser, Segment, SparseMap};
-use super::{BLOCK, padding, pax};
+use super::{BLOCK, pax};
 use crate::error::FormatError;
 use crate::limits::Limits;
 
@@ -41,6 +41,7 @@ pub enum Found {
 /// A header that is not valid, or a length above its limit.
 pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found, B::Error> {
     let mut extensions = Extensions::default();
+    let mut records = 0u64;
     loop {
         let block = blocks.next_block()?;
         let header = match &block {
@@ -55,6 +56,10 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
             }
             return Ok(if block.is_some() { Found::Zeros } else { Found::End });
         };
+        if header.typeflag == b'V' {
+            // The label of a volume is no member.
+            return Ok(Found::Global(Vec::new()));
+        }
         if header.typeflag == b'g' {
             let body = read_body(blocks, header.size, limits.pax)?;
             return Ok(Found::Global(pax::parse(&body)?));
@@ -65,7 +70,14 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
                 b'L' | b'K' => limits.path.saturating_add(1),
                 _ => limits.pax,
             };
+            // The limit is one of all headers of a member.
+            records = records.saturating_add(header.size);
+            let most = limits.pax.saturating_add(limits.path.saturating_mul(2));
             let body = read_body(blocks, header.size, limit)?;
+            if records > most {
+                let what = "length of the PAX and long name headers of a member";
+                return Err(FormatError::Limit { what, limit: most, actual: records }.into());
+            }
             extensions.push(header.typeflag, &body)?;
             continue;
         }
@@ -197,9 +209,4 @@ impl Blocks for SliceBlocks<'_> {
         self.position = self.position.saturating_add(BLOCK);
         Ok(Some(*block))
     }
-}
-
-/// Returns the bytes of data and padding that follow the headers of a member.
-pub fn data_blocks(stored: u64) -> Option<u64> {
-    stored.checked_add(padding(stored))
 }

@@ -237,7 +237,7 @@ impl Entry {
             if position == 0 && !field.contains(&b'=') {
                 entry.location = Some(parse_location(field)?);
             } else if dialect == Dialect::Isptar {
-                entry.set_key(field, &mut seen)?;
+                entry.set_key(field, &mut seen, limits)?;
             }
             // The original ignored what came after the location.
         }
@@ -256,7 +256,12 @@ impl Entry {
     }
 
     /// Takes one `key=value` field.
-    fn set_key(&mut self, field: &[u8], seen: &mut Seen) -> Result<(), FormatError> {
+    fn set_key(
+        &mut self,
+        field: &[u8],
+        seen: &mut Seen,
+        limits: &Limits,
+    ) -> Result<(), FormatError> {
         let equals = field.iter().position(|&byte| byte == b'=');
         let (key, value) = equals
             .and_then(|at| field.split_at_checked(at))
@@ -296,6 +301,10 @@ impl Entry {
                 let reason = String::from_utf8(unescape("lost", value)?)
                     .map_err(|_| FormatError::invalid("lost", value))?;
                 self.lost.replace(reason).is_some()
+            }
+            _ if self.unknown.len() as u64 >= limits.unknown_keys => {
+                let (limit, actual) = (limits.unknown_keys, limits.unknown_keys.saturating_add(1));
+                return Err(FormatError::Limit { what: "number of unknown keys", limit, actual });
             }
             _ => {
                 let known = self.unknown.iter().any(|(other, _)| other == key);

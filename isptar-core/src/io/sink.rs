@@ -246,8 +246,18 @@ impl Sink for FileSink {
                 .map_err(output("rename", Some(&self.partial)))?;
             self.done = true;
             let directory = parent(&self.path);
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(output("sync the directory of", Some(&self.path)))?;
+            match File::open(directory).and_then(|directory| directory.sync_all()) {
+                // The archive is in place; some directories cannot be opened for reading, and some
+                // file systems cannot sync them.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::PermissionDenied
+                            | io::ErrorKind::InvalidInput
+                            | io::ErrorKind::Unsupported
+                    ) => {}
+                synced => synced.map_err(output("sync the directory of", Some(&self.path)))?,
+            }
         }
         self.done = true;
         self.file = None;
@@ -294,6 +304,7 @@ fn parent(path: &Path) -> &Path {
 
 /// Opens the temporary file and locks it; returns whether it was there already.
 fn open_locked(partial: &Path) -> Result<(File, bool)> {
+    let mut leftover = false;
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -318,8 +329,12 @@ fn open_locked(partial: &Path) -> Result<(File, bool)> {
         if named != (opened.st_dev, opened.st_ino) {
             continue;
         }
-        let leftover = opened.st_size > 0;
-        file.set_len(0).map_err(output("create", Some(partial)))?;
+        if opened.st_size > 0 && !leftover {
+            // What a killed run left may have another mode than this run's archive shall have.
+            leftover = true;
+            std::fs::remove_file(partial).map_err(output("remove", Some(partial)))?;
+            continue;
+        }
         return Ok((file, leftover));
     }
 }
