@@ -146,10 +146,9 @@ pub fn create(
 ) -> Result<CreateReport> {
     let mut walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
     let mut items = Items::new(options);
-    let packer = || MemberPacker::new(options.level, Limits::default());
+    let packer = MemberPacker::new(options.level, Limits::default());
     let writer = ArchiveWriter::new(sink, &options.writer())?;
-    let mut job = Job::new(writer, packer(), options.reproducible);
-    let mut packer = packer();
+    let mut job = Job::new(writer, packer, options.reproducible);
     let mut stream = Vec::new();
     while let Some(found) = walk.next(observer)? {
         if observer.cancelled() {
@@ -157,7 +156,7 @@ pub fn create(
         }
         let Some(item) = items.next(found, &mut job.report, observer) else { continue };
         stream.clear();
-        let packed = item.pack(&mut packer, &mut stream);
+        let packed = item.pack(&mut job.packer, &mut stream);
         job.store(item, packed, &stream, observer)?;
     }
     if job.report.members == 0 {

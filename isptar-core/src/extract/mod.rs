@@ -119,7 +119,8 @@ pub fn extract<R: ReadAt>(
 
 /// Restores the members of a tar that is read from front to back, as [`extract`] does.
 ///
-/// Symbolic links and the metadata of directories are kept in memory until all else is restored.
+/// Links and the metadata of directories are kept in memory until all else is restored, and so is a
+/// hash of the name of each file, because a hard link may follow.
 ///
 /// # Errors
 ///
