@@ -1,6 +1,7 @@
 //! The observer of the jobs: names, warnings, JSON and the progress bar.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use isptar_core::{Entry, Error, Event, LeftOut, MemberPath, Observer, Warning};
 
@@ -124,6 +125,19 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    fn damaged(&mut self, range: &Range<u64>, error: &Error) {
+        self.worst = self.worst.max(Exit::of_member(error));
+        if self.telling.json {
+            let mut object = json::message("error", None, &failure::chain(error));
+            object.insert("start".into(), range.start.into());
+            object.insert("end".into(), range.end.into());
+            self.write(&json::line(object));
+        } else {
+            let text = format!("bytes {}..{}: {}", range.start, range.end, failure::chain(error));
+            self.aside(|ui| ui.error(&text, None));
+        }
+    }
+
     fn warning(&mut self, path: &MemberPath, warning: &Warning) {
         if self.telling.json {
             let object = json::message("warning", Some(path), &warning.to_string());
@@ -214,6 +228,7 @@ impl Observer for Reporter<'_> {
             Event::Done { entry } => self.done(entry),
             Event::LeftOut { path, reason } => self.left_out(path, reason),
             Event::Failed { path, error } => self.failed(path, error),
+            Event::Damaged { range, error } => self.damaged(&range, error),
             Event::Warning { path, warning } => self.warning(path, warning),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! What can go wrong, with the place and both sides of each disagreement.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::path::{MemberPath, PathReason};
@@ -30,12 +31,13 @@ pub enum Error {
         kind: FormatError,
     },
     /// A member is damaged, or its tar header and its entry disagree.
-    #[error("corrupt member {path} at offset {offset}: {kind}")]
+    #[error("corrupt member {path} at {}: {kind}", shown(range))]
     CorruptMember {
         /// The member's name in the listing.
         path: MemberPath,
-        /// Offset in the archive of the member's first stream.
-        offset: u64,
+        /// The bytes of the archive that the member's streams are; empty, at their beginning, when
+        /// their end is not known.
+        range: Range<u64>,
         /// What is wrong there.
         kind: FormatError,
     },
@@ -203,6 +205,14 @@ pub enum Error {
 
 fn at(path: Option<&PathBuf>) -> String {
     path.map(|path| format!(" {}", path.display())).unwrap_or_default()
+}
+
+/// Returns a range of bytes for messages; its end is the first byte after it.
+fn shown(range: &Range<u64>) -> String {
+    if range.is_empty() {
+        return format!("offset {}", range.start);
+    }
+    format!("bytes {}..{}", range.start, range.end)
 }
 
 impl Error {

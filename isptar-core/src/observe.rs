@@ -1,5 +1,7 @@
 //! What jobs tell their caller while they run.
 
+use std::ops::Range;
+
 use crate::error::{Error, FormatError};
 use crate::format::entry::Entry;
 use crate::path::MemberPath;
@@ -55,6 +57,15 @@ pub enum Event<'a> {
         /// Its name.
         path: &'a MemberPath,
         /// Why.
+        error: &'a Error,
+    },
+    /// Bytes that belong to no member that is known are damaged or unexpected; the job goes on
+    /// behind them.
+    Damaged {
+        /// Which bytes: of the archive, or of the decompressed tar when it is read from front to
+        /// back.
+        range: Range<u64>,
+        /// What is wrong with them.
         error: &'a Error,
     },
     /// A member was stored or restored, but not quite as it should be.

@@ -1,5 +1,7 @@
 //! Reading a member: its headers checked against the entry, its content against CRC and digest.
 
+use std::ops::Range;
+
 use super::Archive;
 use super::classic::ClassicContent;
 use super::open::Tailed;
@@ -26,7 +28,7 @@ const READ: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Member<'a, R> {
     path: MemberPath,
-    offset: u64,
+    range: Range<u64>,
     header: MemberHeader,
     body: Body<'a, R>,
 }
@@ -79,8 +81,9 @@ impl<'a, R: ReadAt> Member<'a, R> {
         if archive.dialect == Dialect::Classic {
             return Self::open_classic(archive, entry);
         }
-        let offset = entry.location.map_or(0, |location| location.offset);
-        let corrupt = |kind| Error::CorruptMember { path: entry.path.clone(), offset, kind };
+        let range = entry.claimed_range();
+        let corrupt =
+            |kind| Error::CorruptMember { path: entry.path.clone(), range: range.clone(), kind };
         let (start, packed) = check_range(archive, entry).map_err(corrupt)?;
         let first = entry
             .chunks
@@ -96,28 +99,28 @@ impl<'a, R: ReadAt> Member<'a, R> {
         streams.member_end = Some(start + packed);
         streams
             .load(start, first, stream_limit(&archive.limits))
-            .map_err(|error| locate(error, &entry.path, start))?;
+            .map_err(|error| locate(error, &entry.path, &range))?;
         let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
-        Ok(Self { path, offset: start, header, body })
+        Ok(Self { path, range, header, body })
     }
 
     fn open_classic(archive: &'a Archive<R>, entry: &Entry) -> Result<Self> {
         let size = entry.kind.size();
         let offset = entry.location.map_or(0, |location| location.offset);
-        let (path, end) = (entry.path.clone(), archive.data_end);
+        let (path, range, end) = (entry.path.clone(), entry.claimed_range(), archive.data_end);
         let place = entry.location.map_or((1, 0), |location| (location.slice, location.zoffset));
         if place != (1, 0) {
             let actual = format!("slice {}, offset {}", place.0, place.1);
             let kind = FormatError::mismatch("location", "slice 1, offset 0", actual);
-            return Err(Error::CorruptMember { path, offset, kind });
+            return Err(Error::CorruptMember { path, range, kind });
         }
         if size > 0 && (entry.location.is_none() || offset >= end) {
             let kind = match entry.location {
                 None => FormatError::Missing("location"),
                 Some(_) => FormatError::OutOfBounds { what: "member", offset, len: size, end },
             };
-            return Err(Error::CorruptMember { path, offset, kind });
+            return Err(Error::CorruptMember { path, range, kind });
         }
         let header = MemberHeader {
             mode: entry.mode,
@@ -129,7 +132,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             ..MemberHeader::new(path.clone(), entry.kind.clone())
         };
         let content = ClassicContent::new(&archive.source, offset, end, size);
-        Ok(Self { path, offset, header, body: Body::Classic(Box::new(content)) })
+        Ok(Self { path, range, header, body: Body::Classic(Box::new(content)) })
     }
 
     /// Returns the headers. Members of classic archives have none that belong to them alone: what
@@ -335,10 +338,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         }
     }
 
-    fn next(
-        &mut self,
-        header: &MemberHeader,
-    ) -> Result<Option<(u64, std::ops::Range<usize>)>, DecodeError> {
+    fn next(&mut self, header: &MemberHeader) -> Result<Option<(u64, Range<usize>)>, DecodeError> {
         if self.from == self.to && !self.next_chunk()? {
             return self.check_digest().map(|()| None);
         }
@@ -417,10 +417,11 @@ fn check_agreement(header: &MemberHeader, entry: &Entry) -> Result<(), FormatErr
     }
 }
 
-fn locate(error: DecodeError, path: &MemberPath, offset: u64) -> Error {
+fn locate(error: DecodeError, path: &MemberPath, range: &Range<u64>) -> Error {
+    let range = range.clone();
     match error {
-        DecodeError::Io(source) => Error::Input { offset, source },
-        DecodeError::Format(kind) => Error::CorruptMember { path: path.clone(), offset, kind },
+        DecodeError::Io(source) => Error::Input { offset: range.start, source },
+        DecodeError::Format(kind) => Error::CorruptMember { path: path.clone(), range, kind },
     }
 }
 
@@ -430,7 +431,7 @@ impl<R: ReadAt> Content for Member<'_, R> {
     }
 
     fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
-        let (path, at) = (&self.path, self.offset);
+        let (path, at) = (&self.path, &self.range);
         match &mut self.body {
             Body::Classic(content) => {
                 let next = content.next().map_err(|error| locate(error, path, at))?;

@@ -175,8 +175,11 @@ impl<R: ReadAt> Archive<R> {
             }
             _ => {
                 let kind = FormatError::mismatch("target of a hard link", "a file", target);
-                let offset = entry.location.map_or(0, |location| location.offset);
-                Err(Error::CorruptMember { path: entry.path.clone(), offset, kind })
+                Err(Error::CorruptMember {
+                    path: entry.path.clone(),
+                    range: entry.claimed_range(),
+                    kind,
+                })
             }
         }
     }

@@ -38,7 +38,7 @@ impl Content for Memory {
             Some((offset, bytes)) => Ok(Some(Piece { offset: *offset, bytes })),
             None if self.damaged => Err(Error::CorruptMember {
                 path: self.entry.path.clone(),
-                offset: 0,
+                range: 0..0,
                 kind: FormatError::Crc { expected: 1, actual: 2 },
             }),
             None => Ok(None),

@@ -79,7 +79,7 @@ fn check(piece: Piece<'_>, size: u64, tell: &Tell<'_>) -> Result<u64> {
     let end = piece.offset.checked_add(len).filter(|&end| end <= size);
     end.ok_or_else(|| Error::CorruptMember {
         path: tell.path.clone(),
-        offset: 0,
+        range: 0..0,
         kind: FormatError::OutOfBounds { what: "content", offset: piece.offset, len, end: size },
     })
 }

@@ -1,5 +1,7 @@
 //! Entries: one line of the listing, the record of one member.
 
+use std::ops::Range;
+
 use super::text::{
     decimal, escape, parse_digest, push_decimal, push_digest, signed_decimal, unescape,
 };
@@ -171,6 +173,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns the bytes of the archive that the member's streams are; empty when the entry has no
+    /// packed size, and at 0 when it has no location. They are what the entry claims.
+    pub fn claimed_range(&self) -> Range<u64> {
+        let start = self.location.map_or(0, |location| location.offset);
+        start..start.saturating_add(self.packed.unwrap_or(0))
+    }
+
     /// Makes an entry of a name and a kind; all else is zero, empty or absent.
     pub fn new(path: MemberPath, kind: Kind) -> Self {
         Self {
