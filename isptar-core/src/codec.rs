@@ -7,6 +7,7 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use crate::error::FormatError;
 use crate::format::gzip::{self, Head};
+use crate::limits::Raise;
 
 /// The highest compression level.
 pub const MAX_LEVEL: u8 = 12;
@@ -86,6 +87,26 @@ pub(crate) enum DecodeError {
     Io(io::Error),
     /// Its bytes are wrong.
     Format(FormatError),
+}
+
+impl DecodeError {
+    /// Says what would let a stream pass that is longer than its limit.
+    pub(crate) fn raised(mut self, by: Option<Raise>) -> Self {
+        if let Self::Format(FormatError::Limit { raise: raise @ None, .. }) = &mut self {
+            *raise = by;
+        }
+        self
+    }
+
+    /// Says, of a stream that is longer than its limit, that it is not as long as was claimed.
+    pub(crate) fn claimed(self, what: &'static str, claimed: u64) -> Self {
+        match self {
+            Self::Format(FormatError::Limit { limit, raise: None, .. }) if limit == claimed => {
+                FormatError::mismatch(what, claimed, "more").into()
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<io::Error> for DecodeError {
@@ -204,7 +225,8 @@ impl Unpacker {
             let count = read?;
             let actual = out.len() as u64;
             if actual > limit {
-                return Err(FormatError::Limit { what: "length of a stream", limit, actual }.into());
+                let (what, raise) = ("length of a stream", None);
+                return Err(FormatError::Limit { what, limit, actual, raise }.into());
             }
             // Room for another step is not cleared when nothing will come.
             if count == 0 || self.is_ended() {
@@ -241,9 +263,8 @@ impl Unpacker {
             while self.take::<1, B>(input, "gzip file name")? != [0] {
                 len += 1;
                 if len > LIMIT {
-                    let limit =
-                        FormatError::Limit { what: "gzip file name", limit: LIMIT, actual: len };
-                    return Err(limit.into());
+                    let (what, limit, actual) = ("gzip file name", LIMIT, len);
+                    return Err(FormatError::Limit { what, limit, actual, raise: None }.into());
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::limits::{LimitName, Raise};
 use crate::path::{MemberPath, PathReason};
 
 /// The result of isptar's operations.
@@ -66,6 +67,8 @@ pub enum Error {
         limit: u64,
         /// The claimed value.
         actual: u64,
+        /// What would let it pass; none when the format itself sets the limit.
+        raise: Option<Raise>,
     },
     /// The archive has no such member.
     #[error("no member named {0}")]
@@ -287,6 +290,8 @@ pub enum FormatError {
         limit: u64,
         /// The claimed value.
         actual: u64,
+        /// What would let it pass; none when the format itself sets the limit.
+        raise: Option<Raise>,
     },
     /// Something required is absent.
     #[error("{0} is missing")]
@@ -321,6 +326,28 @@ pub enum FormatError {
     },
 }
 
+impl Error {
+    /// Returns the limit that stopped the operation, and a value of it that would not.
+    pub fn raise(&self) -> Option<Raise> {
+        match self {
+            Self::Limit { raise, .. } => *raise,
+            Self::UnsafePath { reason: PathReason::TooLong(actual, _), .. } => {
+                LimitName::Path.to(*actual)
+            }
+            Self::UnsafePath { reason: PathReason::TooDeep(actual, _), .. } => {
+                LimitName::Components.to(*actual)
+            }
+            Self::Corrupt { kind, .. }
+            | Self::CorruptTar { kind, .. }
+            | Self::CorruptMember { kind, .. } => match kind {
+                FormatError::Limit { raise, .. } => *raise,
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 impl FormatError {
     /// A field whose value is not valid; the bytes are escaped for display.
     pub(crate) fn invalid(field: &'static str, value: &[u8]) -> Self {
@@ -344,7 +371,9 @@ impl FormatError {
             Self::Unknown { what, value } => {
                 Error::Unsupported { what, value, understood: "format 2" }
             }
-            Self::Limit { what, limit, actual } => Error::Limit { what, limit, actual },
+            Self::Limit { what, limit, actual, raise } => {
+                Error::Limit { what, limit, actual, raise }
+            }
             kind => Error::Corrupt { offset, kind },
         }
     }

@@ -28,7 +28,7 @@ pub use format::entry::{Chunks, Digest, Entry, Kind, Location};
 pub use format::member::{MemberHeader, Xattrs};
 pub use format::timestamp::Timestamp;
 pub use io::{FileSink, RangeReader, ReadAt, Sink, WriteSink};
-pub use limits::Limits;
+pub use limits::{LimitName, Limits, Raise};
 pub use observe::{Event, LeftOut, Observer, Warning};
 pub use pack::Details;
 pub use path::{MemberPath, SafePath};

@@ -50,3 +50,115 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// Returns the limit of that name.
+    pub fn get(&self, name: LimitName) -> u64 {
+        let mut copy = *self;
+        *copy.field(name)
+    }
+
+    /// Sets the limit of that name.
+    pub fn set(&mut self, name: LimitName, value: u64) {
+        *self.field(name) = value;
+    }
+
+    fn field(&mut self, name: LimitName) -> &mut u64 {
+        match name {
+            LimitName::Pax => &mut self.pax,
+            LimitName::Line => &mut self.line,
+            LimitName::Path => &mut self.path,
+            LimitName::Components => &mut self.components,
+            LimitName::Listing => &mut self.listing,
+            LimitName::ListingRatio => &mut self.listing_ratio,
+            LimitName::Segments => &mut self.segments,
+            LimitName::Info => &mut self.info,
+            LimitName::Group => &mut self.group,
+            LimitName::Chunk => &mut self.chunk,
+            LimitName::UnknownKeys => &mut self.unknown_keys,
+            LimitName::Tables => &mut self.tables,
+        }
+    }
+}
+
+/// Names a field of [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitName {
+    /// [`Limits::pax`].
+    Pax,
+    /// [`Limits::line`].
+    Line,
+    /// [`Limits::path`].
+    Path,
+    /// [`Limits::components`].
+    Components,
+    /// [`Limits::listing`].
+    Listing,
+    /// [`Limits::listing_ratio`].
+    ListingRatio,
+    /// [`Limits::segments`].
+    Segments,
+    /// [`Limits::info`].
+    Info,
+    /// [`Limits::group`].
+    Group,
+    /// [`Limits::chunk`].
+    Chunk,
+    /// [`Limits::unknown_keys`].
+    UnknownKeys,
+    /// [`Limits::tables`].
+    Tables,
+}
+
+impl LimitName {
+    /// All names, in the order of the fields.
+    pub const ALL: [Self; 12] = [
+        Self::Pax,
+        Self::Line,
+        Self::Path,
+        Self::Components,
+        Self::Listing,
+        Self::ListingRatio,
+        Self::Segments,
+        Self::Info,
+        Self::Group,
+        Self::Chunk,
+        Self::UnknownKeys,
+        Self::Tables,
+    ];
+
+    /// Returns the name as people write it, words joined by `-`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pax => "pax",
+            Self::Line => "line",
+            Self::Path => "path",
+            Self::Components => "components",
+            Self::Listing => "listing",
+            Self::ListingRatio => "listing-ratio",
+            Self::Segments => "segments",
+            Self::Info => "info",
+            Self::Group => "group",
+            Self::Chunk => "chunk",
+            Self::UnknownKeys => "unknown-keys",
+            Self::Tables => "tables",
+        }
+    }
+
+    /// Says that this limit, raised to `value`, would let the input pass.
+    pub(crate) const fn to(self, value: u64) -> Option<Raise> {
+        Some(Raise { name: self, to: value })
+    }
+}
+
+/// What would let an input pass that is above a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Raise {
+    /// The limit.
+    pub name: LimitName,
+    /// A value that suffices, as far as the input was read; twice what was met where the input does
+    /// not say how much follows.
+    pub to: u64,
+}

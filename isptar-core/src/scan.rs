@@ -10,7 +10,7 @@ use crate::format::entry::{Dialect, Entry, Kind};
 use crate::format::member::{Assembled, MemberHeader, PROLOGUE_COMMENT, prologue};
 use crate::format::sparse::Segment;
 use crate::format::{BLOCK, INFO_NAME, padding};
-use crate::limits::Limits;
+use crate::limits::{LimitName, Limits};
 use crate::pack::{Details, entry_of};
 
 /// What gzip begins with.
@@ -189,7 +189,9 @@ impl<R: Read> TarReader<R> {
                 let actual = line.len() as u64;
                 if actual > self.limits.line {
                     let (what, limit) = ("listing line", self.limits.line);
-                    return Err(Error::Limit { what, limit, actual });
+                    // Where it ends was not looked for.
+                    let raise = LimitName::Line.to(actual.saturating_mul(2));
+                    return Err(Error::Limit { what, limit, actual, raise });
                 }
                 if line == b"\n" {
                     // Tables and archive info follow; they speak of offsets.

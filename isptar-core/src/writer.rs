@@ -293,7 +293,7 @@ impl<S: Sink> ArchiveWriter<S> {
         }
         let (limit, actual) = (self.limits.tables, tables_text.len() as u64);
         if actual > limit {
-            let kind = FormatError::Limit { what: "tables", limit, actual };
+            let kind = FormatError::Limit { what: "tables", limit, actual, raise: None };
             return Err(Error::Unstorable { path: MemberPath::from(INFO_NAME), kind });
         }
         let info = ArchiveInfo {

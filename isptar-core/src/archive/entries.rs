@@ -11,6 +11,7 @@ use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, Entry};
 use crate::format::text;
 use crate::io::{RangeReader, ReadAt};
+use crate::limits::LimitName;
 use crate::path::MemberPath;
 
 /// Packed bytes of the listing that are read at once.
@@ -55,23 +56,33 @@ impl<R: ReadAt> Archive<R> {
         let Some(block) = self.tables.blocks.get(number) else { return Ok(()) };
         let offset = reader.position();
         let limits = &self.limits;
-        let (what, limit) = match self.dialect {
-            Dialect::Isptar => ("listing block", BLOCK_TEXT + limits.line + 1),
-            Dialect::Classic => ("listing", limits.listing),
+        let (what, limit, name) = match self.dialect {
+            Dialect::Isptar => {
+                ("listing block", limits.line.saturating_add(BLOCK_TEXT + 1), LimitName::Line)
+            }
+            Dialect::Classic => ("listing", limits.listing, LimitName::Listing),
         };
         // A small block may be all alike; what it can grow to is small as well.
         let grown = block.packed.saturating_mul(limits.listing_ratio).max(1 << 20);
-        let limit = limit.min(grown);
-        if block.real > limit {
-            return Err(FormatError::Limit { what, limit, actual: block.real }.at(offset));
+        let ratio = block.real.div_ceil(block.packed.max(1));
+        for (limit, raise) in
+            [(limit, name.to(block.real)), (grown, LimitName::ListingRatio.to(ratio))]
+        {
+            if block.real > limit {
+                let actual = block.real;
+                return Err(FormatError::Limit { what, limit, actual, raise }.at(offset));
+            }
         }
         text.clear();
         unpacker.reset();
         let corrupt = |kind: FormatError| kind.at(offset);
-        unpacker.read_to_end(reader, block.real, text).map_err(|error| place(error, offset))?;
+        let what = "size of a listing block";
+        unpacker
+            .read_to_end(reader, block.real, text)
+            .map_err(|error| place(error.claimed(what, block.real), offset))?;
         for (what, expected, actual) in [
             ("packed size of a listing block", block.packed, unpacker.packed()),
-            ("size of a listing block", block.real, text.len() as u64),
+            (what, block.real, text.len() as u64),
         ] {
             if expected != actual {
                 return Err(corrupt(FormatError::mismatch(what, expected, actual)));
@@ -153,6 +164,7 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             let len = rest.iter().position(|&byte| byte == b'\n');
             match len {
                 Some(len) if len > 0 || self.block < self.archive.tables.blocks.len() => {
+                    self.check_length(len as u64 + 1)?;
                     let line = self.position..self.position + len;
                     self.position = line.end + 1;
                     return Ok(Some(line));
@@ -184,6 +196,16 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             self.block += 1;
             self.position = 0;
         }
+    }
+
+    /// Checks the length of a line, its line feed included.
+    fn check_length(&self, actual: u64) -> Result<()> {
+        let limit = self.archive.limits.line;
+        if self.archive.dialect == Dialect::Classic || actual <= limit {
+            return Ok(());
+        }
+        let raise = LimitName::Line.to(actual);
+        Err(self.corrupt(FormatError::Limit { what: "listing line", limit, actual, raise }))
     }
 
     /// Checks, at the end of a block, that it had as many entries as the tables say.

@@ -14,7 +14,7 @@ use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
 use crate::format::{BLOCK, padding, text};
 use crate::io::{RangeReader, ReadAt};
-use crate::limits::Limits;
+use crate::limits::{LimitName, Limits};
 use crate::pack::MemberDigest;
 use crate::path::MemberPath;
 
@@ -97,9 +97,11 @@ impl<'a, R: ReadAt> Member<'a, R> {
         let follows = streams.member_end == Some(start);
         streams.reader.set_ahead(if follows { archive.data_end } else { 0 });
         streams.member_end = Some(start + packed);
+        let limit = stream_limit(&archive.limits);
+        let raise = LimitName::Group.to(limit.saturating_mul(2));
         streams
-            .load(start, first, stream_limit(&archive.limits))
-            .map_err(|error| locate(error, &entry.path, &range))?;
+            .load(start, first, limit)
+            .map_err(|error| locate(error.raised(raise), &entry.path, &range))?;
         let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
         Ok(Self { path, range, header, body })
@@ -170,8 +172,9 @@ fn check_range<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(u64, u
 /// group.
 fn stream_limit(limits: &Limits) -> u64 {
     let map = limits.segments.saturating_mul(42);
-    let headers = limits.pax + 2 * limits.path + map + (16 << 10);
-    headers + limits.group.max(crate::format::chunk_size(0)) + limits.group
+    let names = limits.path.saturating_mul(2);
+    let data = limits.group.max(crate::format::chunk_size(0));
+    [names, map, 16 << 10, data, limits.group].into_iter().fold(limits.pax, u64::saturating_add)
 }
 
 impl<'a, R: ReadAt> Streams<'a, R> {
@@ -219,7 +222,8 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         let zoffset = entry.location.map_or(0, |location| location.zoffset);
         if zoffset > limits.group {
             let (limit, actual) = (limits.group, zoffset);
-            return Err(FormatError::Limit { what: "offset in a group", limit, actual });
+            let (what, raise) = ("offset in a group", LimitName::Group.to(actual));
+            return Err(FormatError::Limit { what, limit, actual, raise });
         }
         if !zoffset.is_multiple_of(BLOCK as u64) {
             return Err(FormatError::mismatch("offset in a group", "whole blocks", zoffset));
@@ -268,7 +272,8 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         };
         let (size, streams) = (chunks.size, chunks.packed.len() as u64);
         if size > limits.chunk {
-            return Err(FormatError::Limit { what: "chunk", limit: limits.chunk, actual: size });
+            let (limit, raise) = (limits.chunk, LimitName::Chunk.to(size));
+            return Err(FormatError::Limit { what: "chunk", limit, actual: size, raise });
         }
         let expected = self.data_len.div_ceil(size).saturating_add(1);
         if streams != expected {
@@ -291,10 +296,12 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         let data = chunks.size.min(self.data_len - self.next_chunk * chunks.size);
         let is_last = index + 1 == chunks.packed.len();
         let expected = data + if is_last { padding(self.data_len) } else { 0 };
-        self.load(self.next_offset, packed, expected)?;
+        let what = "length of a chunk";
+        self.load(self.next_offset, packed, expected)
+            .map_err(|error| error.claimed(what, expected))?;
         let actual = self.stream.len() as u64;
         if actual != expected {
-            return Err(FormatError::mismatch("length of a chunk", expected, actual).into());
+            return Err(FormatError::mismatch(what, expected, actual).into());
         }
         (self.from, self.to) = (0, usize::try_from(data).unwrap_or(0));
         self.next_chunk += 1;

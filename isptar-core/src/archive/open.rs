@@ -11,7 +11,7 @@ use crate::format::info::ArchiveInfo;
 use crate::format::tables::{ListingBlock, Tables};
 use crate::format::trailer::{self, SizeTrailer};
 use crate::io::{RangeReader, ReadAt};
-use crate::limits::Limits;
+use crate::limits::{LimitName, Limits, Raise};
 use crate::path::MemberPath;
 
 /// Bytes at the end that are read first: they bring trailer, info, tables of about 5,000 blocks,
@@ -118,7 +118,8 @@ pub(super) fn read_info<R: ReadAt>(
     let out_of_bounds =
         FormatError::OutOfBounds { what: "archive info", offset: end, len: packed, end };
     let start = end.checked_sub(packed).ok_or_else(|| out_of_bounds.at(end))?;
-    let text = unpack_at(source, start, packed, limits.info)?;
+    let raise = LimitName::Info.to(limits.info.saturating_mul(2));
+    let text = unpack_at(source, start, packed, limits.info, raise)?;
     ArchiveInfo::parse(&text).map_err(|kind| kind.at(start))
 }
 
@@ -134,7 +135,15 @@ fn read_tables<R: ReadAt>(
     }
     let start = end - info.tables_size;
     let grown = info.tables_size.saturating_mul(limits.listing_ratio).max(1 << 20);
-    let text = unpack_at(source, start, info.tables_size, limits.tables.min(grown))?;
+    // What they are at most, if the archive info is right.
+    let real = info.listing_real_size;
+    let (name, to) = if grown < limits.tables {
+        (LimitName::ListingRatio, real.div_ceil(info.tables_size))
+    } else {
+        (LimitName::Tables, real)
+    };
+    let limit = limits.tables.min(grown);
+    let text = unpack_at(source, start, info.tables_size, limit, name.to(to))?;
     let tables = Tables::parse(&text).map_err(|kind| kind.at(start))?;
     if tables.blocks.is_empty() {
         return Err(FormatError::Missing("block line of the tables").at(start));
@@ -183,18 +192,22 @@ fn check_tables(tables: &Tables, info: &ArchiveInfo, text_len: u64) -> Result<()
     }
 }
 
-/// Unpacks the stream at `offset`, which must be exactly `packed` bytes long.
+/// Unpacks the stream at `offset`, which must be exactly `packed` bytes long; `raise` would let
+/// more than `limit` bytes come out of it.
 pub(super) fn unpack_at<R: ReadAt>(
     source: &Tailed<R>,
     offset: u64,
     packed: u64,
     limit: u64,
+    raise: Option<Raise>,
 ) -> Result<Vec<u8>> {
     let capacity = usize::try_from(packed.min(1 << 18)).unwrap_or(1 << 18);
     let mut reader = RangeReader::new(source, offset, offset.saturating_add(packed), capacity);
     let mut out = Vec::new();
     let mut unpacker = Unpacker::new();
-    unpacker.read_to_end(&mut reader, limit, &mut out).map_err(|error| place(error, offset))?;
+    unpacker
+        .read_to_end(&mut reader, limit, &mut out)
+        .map_err(|error| place(error.raised(raise), offset))?;
     if unpacker.packed() != packed {
         let kind = FormatError::mismatch("packed size of a stream", packed, unpacker.packed());
         return Err(kind.at(offset));

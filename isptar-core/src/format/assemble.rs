@@ -5,7 +5,7 @@ use super::member::{Assembled, Extensions, MapPlace};
 use super::sparse::{self, MapParser, Segment, SparseMap};
 use super::{BLOCK, pax};
 use crate::error::FormatError;
-use crate::limits::Limits;
+use crate::limits::{LimitName, Limits};
 
 /// Hands out a tar block by block.
 pub trait Blocks {
@@ -61,22 +61,23 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
             return Ok(Found::Global(Vec::new()));
         }
         if header.typeflag == b'g' {
-            let body = read_body(blocks, header.size, limits.pax)?;
+            let body = read_body(blocks, header.size, limits.pax, LimitName::Pax)?;
             return Ok(Found::Global(pax::parse(&body)?));
         }
         if Extensions::is_extension(header.typeflag) {
             // A long name ends with NUL.
-            let limit = match header.typeflag {
-                b'L' | b'K' => limits.path.saturating_add(1),
-                _ => limits.pax,
+            let (limit, name) = match header.typeflag {
+                b'L' | b'K' => (limits.path.saturating_add(1), LimitName::Path),
+                _ => (limits.pax, LimitName::Pax),
             };
             // The limit is one of all headers of a member.
             records = records.saturating_add(header.size);
             let most = limits.pax.saturating_add(limits.path.saturating_mul(2));
-            let body = read_body(blocks, header.size, limit)?;
+            let body = read_body(blocks, header.size, limit, name)?;
             if records > most {
                 let what = "length of the PAX and long name headers of a member";
-                return Err(FormatError::Limit { what, limit: most, actual: records }.into());
+                let (limit, actual, raise) = (most, records, LimitName::Pax.to(records));
+                return Err(FormatError::Limit { what, limit, actual, raise }.into());
             }
             extensions.push(header.typeflag, &body)?;
             continue;
@@ -88,10 +89,15 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
 }
 
 /// Reads the body of an extension header and its padding.
-fn read_body<B: Blocks>(blocks: &mut B, size: u64, limit: u64) -> Result<Vec<u8>, B::Error> {
+fn read_body<B: Blocks>(
+    blocks: &mut B,
+    size: u64,
+    limit: u64,
+    name: LimitName,
+) -> Result<Vec<u8>, B::Error> {
     if size > limit {
         let what = "length of a PAX or long name header";
-        return Err(FormatError::Limit { what, limit, actual: size }.into());
+        return Err(FormatError::Limit { what, limit, actual: size, raise: name.to(size) }.into());
     }
     let len = usize::try_from(size).unwrap_or(usize::MAX);
     let mut body = Vec::new();
@@ -168,9 +174,10 @@ fn read_map_in_header<B: Blocks>(
         let (pairs, rest) = block.split_at(504);
         segments.extend(sparse::parse_header_pairs(pairs)?);
         more = rest.first().is_some_and(|&byte| byte != 0);
-        let (limit, actual) = (limits.segments, segments.len() as u64);
-        if actual > limit {
-            return Err(FormatError::Limit { what: "sparse segments", limit, actual }.into());
+        let actual = segments.len() as u64;
+        if actual > limits.segments {
+            // How many follow is not told anywhere.
+            return Err(sparse::too_many(limits, actual.saturating_mul(2)).into());
         }
     }
     Ok(segments)

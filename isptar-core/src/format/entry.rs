@@ -7,7 +7,7 @@ use super::text::{
 };
 use super::timestamp::Timestamp;
 use crate::error::FormatError;
-use crate::limits::Limits;
+use crate::limits::{LimitName, Limits};
 use crate::path::MemberPath;
 
 /// What a member is, with what belongs to that kind alone.
@@ -242,11 +242,12 @@ impl Entry {
         };
         let mut entry = Self { mode, user, uid, group, gid, mtime, ..Self::new(path, kind) };
         let mut seen = Seen::default();
+        let count = fields.clone().count() as u64;
         for (position, field) in fields.enumerate() {
             if position == 0 && !field.contains(&b'=') {
                 entry.location = Some(parse_location(field)?);
             } else if dialect == Dialect::Isptar {
-                entry.set_key(field, &mut seen, limits)?;
+                entry.set_key(field, &mut seen, limits, count)?;
             }
             // The original ignored what came after the location.
         }
@@ -264,12 +265,13 @@ impl Entry {
         Ok(entry)
     }
 
-    /// Takes one `key=value` field.
+    /// Takes one `key=value` field of the `fields` that follow the type.
     fn set_key(
         &mut self,
         field: &[u8],
         seen: &mut Seen,
         limits: &Limits,
+        fields: u64,
     ) -> Result<(), FormatError> {
         let equals = field.iter().position(|&byte| byte == b'=');
         let (key, value) = equals
@@ -312,8 +314,9 @@ impl Entry {
                 self.lost.replace(reason).is_some()
             }
             _ if self.unknown.len() as u64 >= limits.unknown_keys => {
-                let (limit, actual) = (limits.unknown_keys, limits.unknown_keys.saturating_add(1));
-                return Err(FormatError::Limit { what: "number of unknown keys", limit, actual });
+                let (limit, actual) = (limits.unknown_keys, fields);
+                let raise = LimitName::UnknownKeys.to(actual);
+                return Err(FormatError::Limit { what: "number of keys", limit, actual, raise });
             }
             _ => {
                 let known = self.unknown.iter().any(|(other, _)| other == key);
@@ -373,6 +376,7 @@ impl Entry {
                 what: "listing line",
                 limit: limits.line,
                 actual: len,
+                raise: None,
             });
         }
         Ok(())
@@ -478,7 +482,8 @@ fn parse_bytes(field: &'static str, text: &[u8], limits: &Limits) -> Result<Vec<
     let bytes = unescape(field, text)?;
     let actual = bytes.len() as u64;
     if actual > limits.path {
-        return Err(FormatError::Limit { what: field, limit: limits.path, actual });
+        let (limit, raise) = (limits.path, LimitName::Path.to(actual));
+        return Err(FormatError::Limit { what: field, limit, actual, raise });
     }
     Ok(bytes)
 }

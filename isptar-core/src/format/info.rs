@@ -51,13 +51,6 @@ impl ArchiveInfo {
     ///
     /// [`FormatError::Unknown`] when the format is newer, otherwise what is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
-        if text.len() > MAX_LEN {
-            return Err(FormatError::Limit {
-                what: "archive info",
-                limit: MAX_LEN as u64,
-                actual: text.len() as u64,
-            });
-        }
         let text =
             std::str::from_utf8(text).map_err(|_| FormatError::invalid("archive info", text))?;
         let body = text

@@ -189,7 +189,7 @@ impl MemberHeader {
         for (what, name) in [("name", self.path.as_bytes()), ("link target", target)] {
             let actual = name.len() as u64;
             if actual > limits.path {
-                return Err(FormatError::Limit { what, limit: limits.path, actual });
+                return Err(FormatError::Limit { what, limit: limits.path, actual, raise: None });
             }
             // A reader ends a name there.
             if name.contains(&0) {
@@ -198,7 +198,7 @@ impl MemberHeader {
         }
         for (what, actual) in [("uid", self.uid), ("gid", self.gid)] {
             if actual > MAX_ID {
-                return Err(FormatError::Limit { what, limit: MAX_ID, actual });
+                return Err(FormatError::Limit { what, limit: MAX_ID, actual, raise: None });
             }
         }
         let name = self.tar_name();
@@ -290,7 +290,8 @@ impl MemberHeader {
         }
         let actual = body.len() as u64;
         if actual > limits.pax {
-            return Err(FormatError::Limit { what: "PAX records", limit: limits.pax, actual });
+            let (limit, raise) = (limits.pax, None);
+            return Err(FormatError::Limit { what: "PAX records", limit, actual, raise });
         }
         push_extension(b'x', PAX_NAME, &body, out);
         Ok(())

@@ -4,7 +4,7 @@
 use super::BLOCK;
 use super::text::push_decimal;
 use crate::error::FormatError;
-use crate::limits::Limits;
+use crate::limits::{LimitName, Limits};
 
 /// A part of a file that holds data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,8 @@ impl SparseMap {
     ) -> Result<Self, FormatError> {
         let mut kept: Vec<Segment> = Vec::new();
         let mut after = 0;
-        for segment in segments {
+        let mut segments = segments.into_iter();
+        while let Some(segment) = segments.next() {
             let Segment { offset, len } = segment;
             let end = segment.end().filter(|&end| end <= real_size && offset >= after).ok_or(
                 FormatError::OutOfBounds { what: "sparse segment", offset, len, end: real_size },
@@ -53,8 +54,8 @@ impl SparseMap {
                 kept.push(segment);
             }
             if kept.len() as u64 > limits.segments {
-                let (limit, actual) = (limits.segments, kept.len() as u64);
-                return Err(FormatError::Limit { what: "sparse segments", limit, actual });
+                let actual = (kept.len() as u64).saturating_add(segments.count() as u64);
+                return Err(too_many(limits, actual));
             }
         }
         Ok(Self { real_size, segments: kept })
@@ -136,9 +137,8 @@ impl MapParser {
     fn check_count(&self, limits: &Limits) -> Result<(), FormatError> {
         let actual = self.numbers.first().copied().unwrap_or(0);
         // One more than the limit: the empty segment at the end.
-        let limit = limits.segments;
-        if actual > limit.saturating_add(1) {
-            return Err(FormatError::Limit { what: "sparse segments", limit, actual });
+        if actual > limits.segments.saturating_add(1) {
+            return Err(too_many(limits, actual));
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ pub fn parse_list(text: &[u8], limits: &Limits) -> Result<Vec<Segment>, FormatEr
     let mut numbers = Vec::new();
     for number in text.split(|&byte| byte == b',') {
         if numbers.len() as u64 >= limits.segments.saturating_add(1).saturating_mul(2) {
-            let (limit, actual) = (limits.segments, (numbers.len() as u64) / 2);
-            return Err(FormatError::Limit { what: "sparse segments", limit, actual });
+            let actual = text.split(|&byte| byte == b',').count() as u64;
+            return Err(too_many(limits, actual / 2));
         }
         numbers.push(super::text::decimal("GNU.sparse.map", number)?);
     }
@@ -171,6 +171,12 @@ pub fn parse_list(text: &[u8], limits: &Limits) -> Result<Vec<Segment>, FormatEr
         return Err(invalid());
     }
     Ok(pairs(&numbers))
+}
+
+/// The error of a map that has `actual` segments.
+pub(crate) fn too_many(limits: &Limits, actual: u64) -> FormatError {
+    let (limit, raise) = (limits.segments, LimitName::Segments.to(actual));
+    FormatError::Limit { what: "sparse segments", limit, actual, raise }
 }
 
 fn pairs(numbers: &[u64]) -> Vec<Segment> {

@@ -93,11 +93,16 @@ impl SizeTrailer {
         let digits = self.info_size.to_string();
         if digits.len() > 4 {
             let (limit, actual) = (9999, self.info_size);
-            return Err(FormatError::Limit { what: "packed archive info", limit, actual });
+            return Err(FormatError::Limit {
+                what: "packed archive info",
+                limit,
+                actual,
+                raise: None,
+            });
         }
         if self.padding >= 512 {
             let (limit, actual) = (511, self.padding);
-            return Err(FormatError::Limit { what: "padding", limit, actual });
+            return Err(FormatError::Limit { what: "padding", limit, actual, raise: None });
         }
         // Both are small now.
         let zeros = self.padding.saturating_add(END_MARK);
