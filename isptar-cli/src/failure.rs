@@ -1,5 +1,6 @@
 //! What makes a command fail, and what the user can do about it.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use isptar_core::{Error, MemberPath};
 
 use crate::exit::Exit;
+use crate::limits;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -96,18 +98,26 @@ impl Failure {
     }
 
     /// Returns what the user can do about it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Core(error) => hint(error),
-            Self::Terminal => Some("name a file, or redirect standard output"),
-            Self::LinkGone { .. } => Some("ask for the other name, or save the input to a file"),
-            _ => None,
-        }
+    pub(crate) fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Core(error) => return hint(error),
+            Self::Terminal => "name a file, or redirect standard output",
+            Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
+            _ => return None,
+        };
+        Some(hint.into())
     }
 }
 
 /// Returns what the user can do about an error of the library.
-pub(crate) fn hint(error: &Error) -> Option<&'static str> {
+pub(crate) fn hint(error: &Error) -> Option<Cow<'static, str>> {
+    if let Some(raise) = error.raise() {
+        return Some(limits::hint(raise).into());
+    }
+    plain_hint(error).map(Cow::from)
+}
+
+fn plain_hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::NotFound(_) => Some("isptar ls shows the names"),
         Error::Busy { .. } => Some("wait until it has ended, or write to another name"),

@@ -119,26 +119,26 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 }
 
 /// Opens an archive by its listing or, when it has none, as a tar, which is told once.
-pub(crate) fn open(path: &Path, ui: &Ui) -> Result<Input, Failure> {
+pub(crate) fn open(path: &Path, limits: Limits, ui: &Ui) -> Result<Input, Failure> {
     if !is_stdin(path) {
         let file = open_file(path)?;
         let metadata = file.metadata().map_err(failed(path))?;
         if metadata.is_file() {
-            match Archive::open(file) {
+            match Archive::open_with(file, limits) {
                 Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
                 Err(Error::NotIsptar(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    let (tar, packing) = open_foreign(path)?;
+    let (tar, packing) = open_foreign(path, limits)?;
     let why = if is_stdin(path) { "cannot be read by its listing" } else { "has no listing" };
     ui.note(&format!("{} {why}, reading it from front to back", shown(path)));
     Ok(Input::Foreign(Box::new(tar), packing))
 }
 
 /// Opens a tar of any of the compressions known.
-pub(crate) fn open_foreign(path: &Path) -> Result<(Foreign, Packing), Failure> {
+pub(crate) fn open_foreign(path: &Path, limits: Limits) -> Result<(Foreign, Packing), Failure> {
     let source: Box<dyn Read + Send> =
         if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(open_file(path)?) };
     let (reader, packing) = match decoded(source) {
@@ -146,7 +146,7 @@ pub(crate) fn open_foreign(path: &Path) -> Result<(Foreign, Packing), Failure> {
         Ok(None) => return Err(Failure::Empty { name: shown(path) }),
         Err(error) => return Err(failed(path)(error)),
     };
-    Ok((TarReader::new(reader, Limits::default())?, packing))
+    Ok((TarReader::new(reader, limits)?, packing))
 }
 
 fn open_file(path: &Path) -> Result<File, Failure> {

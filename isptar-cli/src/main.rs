@@ -6,6 +6,7 @@ mod exit;
 mod failure;
 mod input;
 mod json;
+mod limits;
 mod output;
 mod progress;
 mod reporter;

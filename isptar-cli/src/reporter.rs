@@ -117,7 +117,7 @@ impl<'a> Reporter<'a> {
         if self.telling.json {
             let mut object = json::message("error", Some(path), &failure::chain(error));
             if let Some(hint) = failure::hint(error) {
-                object.insert("hint".into(), hint.into());
+                object.insert("hint".into(), hint.into_owned().into());
             }
             self.write(&json::line(object));
         } else {
@@ -182,7 +182,7 @@ impl<'a> Reporter<'a> {
             let mut object = json::message("error", None, &failure::chain(failure));
             object.insert("status".into(), exit.code().into());
             if let Some(hint) = failure.hint() {
-                object.insert("hint".into(), hint.into());
+                object.insert("hint".into(), hint.into_owned().into());
             }
             self.write(&json::line(object));
         }

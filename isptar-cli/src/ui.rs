@@ -91,12 +91,12 @@ impl Ui {
 
     /// Tells why a command, or a part of it, failed.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.error(&failure::chain(failure), failure.hint());
+        self.error(&failure::chain(failure), failure.hint().as_deref());
     }
 
     /// Tells an error of one member.
     pub(crate) fn member_error(&self, path: &MemberPath, error: &isptar_core::Error) {
-        self.error(&about(path, error), failure::hint(error));
+        self.error(&about(path, error), failure::hint(error).as_deref());
     }
 
     fn print(&self, tone: Tone, text: &str) {

@@ -13,7 +13,7 @@ use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::Details;
-use crate::path::{MemberPath, SafePath};
+use crate::path::{MemberPath, PathReason, SafePath};
 use crate::scan::{Scanned, TarReader};
 use crate::source;
 use crate::writer::{ArchiveWriter, WriterOptions};
@@ -137,13 +137,29 @@ fn numeric(text: &[u8], warnings: &mut Vec<FormatError>) -> Option<Vec<u8>> {
 
 /// Returns headers with names in the form of our format.
 fn clean(header: &MemberHeader) -> Result<MemberHeader> {
-    let name = |path: &MemberPath| SafePath::new(path, &Limits::default());
-    let mut header = MemberHeader { path: name(&header.path)?.to_member_path(), ..header.clone() };
+    let mut header =
+        MemberHeader { path: storable(&header.path)?.to_member_path(), ..header.clone() };
     if let Kind::HardLink { target } = &mut header.kind {
-        *target = name(target)?.to_member_path();
+        *target = storable(target)?.to_member_path();
     }
     header.mode &= 0o7777;
     Ok(header)
+}
+
+/// Checks a name. The limits are those of what is written, which no reader's option raises.
+fn storable(path: &MemberPath) -> Result<SafePath> {
+    SafePath::new(path, &Limits::default()).map_err(|error| match error {
+        Error::UnsafePath { path, reason } => {
+            let (what, limit, actual) = match reason {
+                PathReason::TooLong(actual, limit) => ("length of the name", limit, actual),
+                PathReason::TooDeep(actual, limit) => ("depth of the name", limit, actual),
+                reason => return Error::UnsafePath { path, reason },
+            };
+            let kind = FormatError::Limit { what, limit, actual, raise: None };
+            Error::Unstorable { path, kind }
+        }
+        error => error,
+    })
 }
 
 /// Reads the segments of a sparse file one after the other; they may be wider than those that the

@@ -13,6 +13,7 @@ use super::select;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Foreign, Input, is_stdin};
+use crate::limits::LimitArgs;
 use crate::output::plain_name;
 use crate::ui::{Out, Ui};
 
@@ -36,6 +37,8 @@ pub(crate) struct Args {
     /// 0-99 are the first 100 bytes, 100- all from the 101st, -100 the last 100
     #[arg(long, value_name = "START-END", allow_hyphen_values = true, value_parser = parse_range)]
     range: Option<Range>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -92,7 +95,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let paths: Vec<MemberPath> =
         args.paths.iter().map(|path| plain_name(&path.as_bytes().into())).collect();
     let mut printer = Printer { out: ui.out()?, range: args.range, ui, exit: Exit::Good };
-    let done = match input::open(&args.archive, ui)? {
+    let done = match input::open(&args.archive, args.limits.limits(), ui)? {
         Input::Listed(archive) => paths.iter().try_for_each(|path| {
             let printed = printer.listed(&archive, path);
             printer.settle(printed)
@@ -186,7 +189,7 @@ impl Printer<'_> {
         if targets.is_empty() {
             return Ok(());
         }
-        let (mut tar, _) = input::open_foreign(archive)?;
+        let (mut tar, _) = input::open_foreign(archive, *tar.limits())?;
         let met = self.pass(&mut tar, &targets, false)?;
         for (target, _) in targets.iter().zip(met).filter(|(_, met)| *met == Met::No) {
             self.settle(Err(Error::NotFound(target.clone()).into()))?;

@@ -9,6 +9,7 @@ use super::store::{self, StoreArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{check_end, open_foreign};
+use crate::limits::LimitArgs;
 use crate::reporter::Reporter;
 use crate::signals::Signals;
 use crate::ui::Ui;
@@ -28,6 +29,8 @@ pub(crate) struct Args {
     archive: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -59,7 +62,7 @@ fn job(
     ui: &Ui,
 ) -> Result<(CreateReport, Exit), Failure> {
     // The input comes first: a wrong name must not even begin an archive.
-    let (mut tar, _) = open_foreign(&args.foreign)?;
+    let (mut tar, _) = open_foreign(&args.foreign, args.limits.limits())?;
     let mut sink = store::sink(&args.archive, ui)?;
     let report = isptar_core::convert(&mut tar, &mut *sink, options, reporter)?;
     Ok((report, check_end(&tar, &args.foreign, ui)))

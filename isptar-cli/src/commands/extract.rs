@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Input};
 use crate::json;
+use crate::limits::LimitArgs;
 use crate::output::{count, size};
 use crate::reporter::{Reporter, Stream, Telling};
 use crate::signals::Signals;
@@ -56,6 +57,8 @@ pub(crate) struct Args {
     /// Print the name of every member
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -132,7 +135,7 @@ fn job(
 ) -> Result<(ExtractReport, Exit), Failure> {
     let (options, selection) = (args.to_options(), wanted.selection());
     let target = &args.directory;
-    match input::open(&args.archive, ui)? {
+    match input::open(&args.archive, args.limits.limits(), ui)? {
         Input::Listed(archive) => {
             let report = isptar_core::extract(&archive, selection, target, &options, reporter)?;
             Ok((report, Exit::Good))

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Foreign, Input, Packing, is_stdin, shown};
 use crate::json;
+use crate::limits::LimitArgs;
 use crate::output::{date_time, percent, sanitize, size};
 use crate::ui::Ui;
 
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -77,7 +80,7 @@ impl Kind {
 /// Runs `isptar info`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut exit = Exit::Good;
-    let facts = match input::open(&args.archive, ui)? {
+    let facts = match input::open(&args.archive, args.limits.limits(), ui)? {
         Input::Listed(archive) => Facts::listed(&args.archive, &archive)?,
         Input::Foreign(mut tar, packing) => {
             let facts = Facts::foreign(&args.archive, &mut tar, packing)?;

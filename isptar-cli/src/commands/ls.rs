@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::input;
 use crate::json;
+use crate::limits::LimitArgs;
 use crate::output::{leads_to, long, plain_name, sha256_line};
 use crate::ui::{Out, Ui};
 
@@ -47,6 +48,8 @@ pub(crate) struct Args {
     /// Print all that the listing knows, one JSON object a line, the summary last
     #[arg(long, group = "form")]
     json: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -107,7 +110,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 }
 
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
-    let mut input = input::open(&args.archive, printer.ui)?;
+    let mut input = input::open(&args.archive, args.limits.limits(), printer.ui)?;
     printer.names = (!input.is_sorted()).then(HashSet::new);
     wanted.visit(&mut input, &mut |entry, place, wanted| match args.depth {
         Some(most) if wanted.depth(&plain_name(&entry.path)) > most => Ok(()),
@@ -222,7 +225,7 @@ impl Printer<'_> {
             // A pipe that broke shows when the rest is written.
             drop(self.out.put(&json::line(object)));
         } else {
-            self.ui.error(&failure::chain(error), failure::hint(error));
+            self.ui.error(&failure::chain(error), failure::hint(error).as_deref());
         }
     }
 
