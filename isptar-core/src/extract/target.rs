@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::directory::{ACL_ACCESS, ACL_DEFAULT, Directories, Missing, in_the_way};
@@ -210,7 +210,7 @@ impl Target {
             }
             Ok(())
         });
-        made.publish(finished, tell)
+        made.publish(finished, self.keeps(decision), tell)
     }
 
     /// Notes a file that is kept because it is the member's already: its other names may be linked
@@ -254,7 +254,7 @@ impl Target {
             }
             Ok(())
         });
-        made.publish(finished, tell)
+        made.publish(finished, self.keeps(decision), tell)
     }
 
     /// Makes a hard link to what this run wrote at `target`, if that is what still stands there.
@@ -305,7 +305,12 @@ impl Target {
         if self.written.wants(path) {
             self.written.things.insert(hash(path), ours);
         }
-        made.publish(Ok(()), tell)
+        made.publish(Ok(()), self.keeps(decision), tell)
+    }
+
+    /// Returns whether what another process has put there since must be kept too.
+    fn keeps(&self, decision: Decision) -> bool {
+        self.overwrite == Overwrite::Never && decision == Decision::Create
     }
 
     /// Goes to the directory of a member that is no directory, and decides what is done there.
@@ -395,20 +400,44 @@ impl<'a, T> Made<'a, T> {
         let _gone = rustix::fs::unlinkat(self.directory, self.name(), AtFlags::empty());
     }
 
-    /// Gives it its name when all went well, else removes it.
-    fn publish(self, finished: Result<()>, tell: &Tell<'_>) -> Result<Outcome> {
-        let renamed = finished.and_then(|()| match &self.temporary {
-            None => Ok(()),
-            Some(temporary) => {
-                let at = self.directory;
-                rustix::fs::renameat(at, temporary.as_slice(), at, self.name)
-                    .map_err(Error::io("replace", &tell.shown))
-            }
+    /// Gives it its name when all went well, else removes it. With `keep`, what stands at the name
+    /// by now stays.
+    fn publish(self, finished: Result<()>, keep: bool, tell: &Tell<'_>) -> Result<Outcome> {
+        let named = finished.and_then(|()| match &self.temporary {
+            None => Ok(Outcome::Restored),
+            Some(temporary) => match give_name(self.directory, temporary, self.name, keep) {
+                Ok(()) => Ok(Outcome::Restored),
+                Err(Errno::EXIST) if keep => {
+                    self.remove();
+                    Ok(Outcome::Kept)
+                }
+                Err(error) => Err(Error::io("replace", &tell.shown)(error)),
+            },
         });
-        if renamed.is_err() {
+        if named.is_err() {
             self.remove();
         }
-        renamed.map(|()| Outcome::Restored)
+        named
+    }
+}
+
+/// Renames within a directory; with `keep`, fails with `EXIST` when the name is taken.
+fn give_name(
+    at: BorrowedFd<'_>,
+    temporary: &[u8],
+    name: &[u8],
+    keep: bool,
+) -> rustix::io::Result<()> {
+    if !keep {
+        return rustix::fs::renameat(at, temporary, at, name);
+    }
+    match rustix::fs::renameat_with(at, temporary, at, name, RenameFlags::NOREPLACE) {
+        // Not every file system can: a link never replaces anything either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(at, temporary, at, name, AtFlags::empty())?;
+            rustix::fs::unlinkat(at, temporary, AtFlags::empty())
+        }
+        renamed => renamed,
     }
 }
 

@@ -835,3 +835,48 @@ fn what_is_full_or_read_only_ends_the_job() {
     let below = file.path().join("below");
     assert!(Target::open(&below, &options, Written::default()).is_err());
 }
+
+/// A file whose name is taken by somebody else while it is read.
+struct Overtaken<'a>(Memory, &'a Path);
+
+impl Content for Overtaken<'_> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
+        fs::write(self.1, "theirs").unwrap();
+        self.0.next_piece()
+    }
+}
+
+impl Source for Overtaken<'_> {
+    fn xattrs(&self) -> &Xattrs {
+        &self.0.xattrs
+    }
+}
+
+#[test]
+fn what_another_process_made_meanwhile_is_kept_when_asked() {
+    for (overwrite, outcome) in
+        [(Overwrite::Never, Outcome::Kept), (Overwrite::Always, Outcome::Restored)]
+    {
+        // Small files are made at once, large ones renamed.
+        for size in [10, 3 << 20] {
+            let world = World::new();
+            let options = ExtractOptions { overwrite, ..ExtractOptions::default() };
+            let mut target = Target::open(&world.path(""), &options, Written::default()).unwrap();
+            let mut told = Told::default();
+            let path = world.path("f");
+            let memory = file("f", &vec![b'x'; size]);
+            let entry = memory.entry.clone();
+            let mut source = Overtaken(memory, &path);
+            let mut tell = Tell::new(&mut told);
+            let done = target.file(&safe("f"), &entry, &mut source, &mut tell).unwrap();
+            assert_eq!(done, outcome);
+            let kept = fs::read(&path).unwrap() == b"theirs";
+            assert_eq!(kept, outcome == Outcome::Kept);
+            assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 1, "nothing is left over");
+        }
+    }
+}

@@ -4,6 +4,9 @@
 mod classic;
 mod damage;
 mod dump;
+mod forge;
+mod lies;
+mod limits;
 mod list;
 mod open;
 mod properties;
