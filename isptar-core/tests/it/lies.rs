@@ -94,7 +94,10 @@ fn read_entry(
                     let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(data.len());
                     data[at(start)..at(end)].to_vec()
                 };
-                let is_true = known.is_some_and(|all| all.iter().any(|data| cut(data) == out));
+                // Nothing is no wrong content: the entry may say that it ends before.
+                let is_nothing = start > 0 && out.is_empty();
+                let is_true =
+                    is_nothing || known.is_some_and(|all| all.iter().any(|data| cut(data) == out));
                 assert!(is_true, "{} {start}..{end}: {} wrong bytes", entry.path, out.len());
             }
             Ok(()) | Err(Error::NotAFile { .. }) => {}
@@ -569,6 +572,7 @@ fn lies_are_found_out() {
     {
         allowed.entry(name.into()).or_default().push(Vec::new());
     }
+    allowed.insert(b"d/../../x".to_vec(), vec![Vec::new()]);
     let tmp = std::path::Path::new("/tmp/isptar-x");
     let all = lines().into_iter().chain(wholes()).chain(names());
     for (name, bytes, expected) in all {
@@ -623,7 +627,7 @@ fn a_listing_that_is_a_bomb_is_refused_by_its_numbers() {
     forge.blocks = (0..2)
         .map(|number| format!("{}\t#0\t#0\t493\tdir\tnew={long}\n", name(number)).into_bytes())
         .collect();
-    forge.blocks.push(b"\n".to_vec());
+    forge.blocks.last_mut().unwrap().push(b'\n');
     let error = Archive::open(forge.seal().as_slice())
         .and_then(|archive| archive.entries().try_for_each(|entry| entry.map(|_| ())))
         .unwrap_err();
@@ -694,7 +698,7 @@ proptest! {
 }
 
 fn cases() -> u32 {
-    if std::env::var_os("ISPTAR_SLOW_TESTS").is_some_and(|set| set == "1") { 200_000 } else { 1000 }
+    if std::env::var_os("ISPTAR_SLOW_TESTS").is_some_and(|set| set == "1") { 100_000 } else { 300 }
 }
 
 fn small_items() -> Vec<Item> {

@@ -9,6 +9,7 @@ mod lies;
 mod limits;
 mod list;
 mod open;
+mod outside;
 mod properties;
 mod sources;
 mod support;
