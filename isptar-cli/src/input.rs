@@ -33,7 +33,7 @@ impl Input {
         matches!(self, Self::Listed(archive) if archive.info().sorted)
     }
 
-    /// Warns of a tar that was read and has no end.
+    /// Warns of a tar that was read and has no end, or is odd in other ways.
     pub(crate) fn check_end(&self, path: &Path, ui: &Ui) -> Exit {
         match self {
             Self::Listed(_) => Exit::Good,
@@ -42,17 +42,32 @@ impl Input {
     }
 }
 
-/// Warns of a tar that was read and has no end: it may have been cut between two members.
+/// Warns of a tar that was read and has no end, or is odd in other ways.
 pub(crate) fn check_end(tar: &Foreign, path: &Path, ui: &Ui) -> Exit {
-    if !tar.end_missing() {
-        return Exit::Good;
+    let mut exit = Exit::Good;
+    for remark in tar.remarks() {
+        ui.warning(&format!("{}: {remark}", shown(path)));
+        exit = Exit::Warnings;
     }
-    if tar.is_ours() {
-        ui.error(&format!("{}: ends before its listing, it was cut", shown(path)), None);
+    if tar.members() == 0 && tar.damage().is_some() {
+        // Nothing says that it is an archive.
         return Exit::NotAnArchive;
     }
-    ui.warning(&format!("{}: ends without the blocks that end a tar, was it cut?", shown(path)));
-    Exit::Warnings
+    if !tar.end_missing() {
+        return exit;
+    }
+    // An end within something was told with the name of that.
+    if tar.is_ours() {
+        if !tar.is_cut() {
+            ui.error(&format!("{}: ends before its listing, it was cut", shown(path)), None);
+        }
+        return Exit::NotAnArchive;
+    }
+    if !tar.is_cut() {
+        let name = shown(path);
+        ui.warning(&format!("{name}: ends without the blocks that end a tar, was it cut?"));
+    }
+    exit.max(Exit::Warnings)
 }
 
 /// How a tar is compressed.

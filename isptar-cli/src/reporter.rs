@@ -133,8 +133,7 @@ impl<'a> Reporter<'a> {
             object.insert("end".into(), range.end.into());
             self.write(&json::line(object));
         } else {
-            let text = format!("bytes {}..{}: {}", range.start, range.end, failure::chain(error));
-            self.aside(|ui| ui.error(&text, None));
+            self.aside(|ui| ui.damage(range, error));
         }
     }
 

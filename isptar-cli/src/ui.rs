@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 use clap::ColorChoice;
@@ -97,6 +98,16 @@ impl Ui {
     /// Tells an error of one member.
     pub(crate) fn member_error(&self, path: &MemberPath, error: &isptar_core::Error) {
         self.error(&about(path, error), failure::hint(error).as_deref());
+    }
+
+    /// Tells damage of bytes that belong to no member that is known.
+    pub(crate) fn damage(&self, range: &Range<u64>, error: &isptar_core::Error) {
+        let text = failure::chain(error);
+        if range.is_empty() {
+            self.error(&text, None);
+        } else {
+            self.error(&format!("bytes {}..{}: {text}", range.start, range.end), None);
+        }
     }
 
     fn print(&self, tone: Tone, text: &str) {

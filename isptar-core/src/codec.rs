@@ -131,12 +131,17 @@ pub(crate) struct Unpacker {
     /// Bytes of the stream that were taken from the input so far.
     packed: u64,
     phase: Phase,
+    /// What is wrong with the tail, told after the last bytes were handed out.
+    failed: Option<DecodeError>,
+    /// The tail was read, and the CRC or the length in it holds.
+    ended_in_place: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Head,
     Body,
+    Failed,
     End,
 }
 
@@ -149,6 +154,8 @@ impl Unpacker {
             len: 0,
             packed: 0,
             phase: Phase::Head,
+            failed: None,
+            ended_in_place: false,
         }
     }
 
@@ -159,6 +166,8 @@ impl Unpacker {
         self.len = 0;
         self.packed = 0;
         self.phase = Phase::Head;
+        self.failed = None;
+        self.ended_in_place = false;
     }
 
     /// Returns how many bytes of the stream were taken from the input.
@@ -171,12 +180,22 @@ impl Unpacker {
         self.phase == Phase::End
     }
 
+    /// Returns whether nothing but the tail is wrong with a stream that failed: it was decoded to
+    /// its end, to as many bytes as its tail says or to the bytes whose CRC that has, so that the
+    /// next stream follows right here and in its place.
+    pub(crate) fn ended_in_place(&self) -> bool {
+        self.ended_in_place
+    }
+
     /// Reads decompressed bytes; 0 is the end of the stream, when `buf` has room.
     pub(crate) fn read<B: BufRead>(
         &mut self,
         input: &mut B,
         buf: &mut [u8],
     ) -> Result<usize, DecodeError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.phase == Phase::Head {
             self.head(input)?;
         }
@@ -196,7 +215,10 @@ impl Unpacker {
             self.crc.update(bytes);
             self.len += count as u64;
             if status == Status::StreamEnd {
-                self.tail(input)?;
+                match self.tail(input) {
+                    Err(error) if count > 0 => self.failed = Some(error),
+                    tail => tail?,
+                }
             } else if count == 0 && taken == 0 && ended {
                 return Err(FormatError::Deflate("the stream is cut off").into());
             }
@@ -276,7 +298,12 @@ impl Unpacker {
 
     fn tail<B: BufRead>(&mut self, input: &mut B) -> Result<(), DecodeError> {
         let tail = self.take::<{ gzip::TAIL_LEN }, B>(input, "gzip tail")?;
-        gzip::check_tail(tail, self.crc.clone().finalize(), self.len)?;
+        let crc = self.crc.clone().finalize();
+        // What comes after a stream with a bad tail is not part of it.
+        self.phase = Phase::Failed;
+        let expected = gzip::tail(crc, self.len);
+        self.ended_in_place = tail[..4] == expected[..4] || tail[4..] == expected[4..];
+        gzip::check_tail(tail, crc, self.len)?;
         self.phase = Phase::End;
         Ok(())
     }

@@ -5,16 +5,16 @@ use std::io::{self, Read};
 use crate::content::{Content, ContentReader, into_io};
 use crate::create::{CreateOptions, CreateReport, holes};
 use crate::error::{Error, FormatError, Result};
-use crate::format::acl;
-use crate::format::entry::Kind;
+use crate::format::entry::{Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
+use crate::format::{acl, chunk_size};
 use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::Details;
 use crate::path::{MemberPath, PathReason, SafePath};
-use crate::scan::{Scanned, TarReader};
+use crate::scan::{Damage, Scanned, TarReader};
 use crate::source;
 use crate::writer::{ArchiveWriter, WriterOptions};
 
@@ -22,69 +22,52 @@ use crate::writer::{ArchiveWriter, WriterOptions};
 /// level, created, tool, reproducible and spool count.
 ///
 /// Names become those of our format: without leading slashes and `.` components. A member whose
-/// name has a `..` component is told to the observer, counted as unreadable and left out.
+/// name has a `..` component is told to the observer, counted as unreadable and left out; and so is
+/// one that is damaged, but for files of more than a chunk (1 MiB and more, see
+/// [`crate::format::chunk_size`]): what follows the damage of such a one is zeros, and its entry
+/// says `dirty=1`. The archive is then marked incomplete.
 ///
 /// # Errors
 ///
-/// [`Error::AlreadyIsptar`], [`Error::NothingStored`]; [`Error::CorruptTar`] or [`Error::Input`] when the tar is damaged,
-/// [`Error::Output`], [`Error::Cancelled`]. Nothing is published then.
+/// [`Error::AlreadyIsptar`], [`Error::NothingStored`]; [`Error::Input`], or [`Error::CorruptTar`]
+/// when the tar has no end: what makes it may have died; [`Error::Output`], [`Error::Cancelled`].
+/// Nothing is published then.
 pub fn convert<R: Read>(
     tar: &mut TarReader<R>,
     sink: &mut dyn Sink,
     options: &CreateOptions,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
-    let mut report = CreateReport::default();
     if tar.peek_is_ours()? {
         // What the listing alone knows would be lost.
         return Err(Error::AlreadyIsptar);
     }
     let writer_options = WriterOptions { sorted: false, ..options.writer() };
     let mut writer = ArchiveWriter::new(sink, &writer_options)?;
-    while let Some(member) = tar.next()? {
-        if observer.cancelled() {
+    let mut told = Told { report: CreateReport::default(), observer };
+    loop {
+        if told.observer.cancelled() {
             return Err(Error::Cancelled);
         }
-        let path = member.header().path.clone();
-        let plain =
-            |path: &MemberPath| SafePath::try_from(path).map(|path| path.to_member_path()).ok();
-        if matches!(&member.header().kind, Kind::HardLink { target } if plain(target) == plain(&path))
-        {
-            // GNU tar writes these for a file that it is given twice.
-            continue;
-        }
-        let mut warnings = member.warnings().to_vec();
-        let converted = convert_member(member, &mut writer, &mut warnings);
-        for warning in warnings {
-            report.warnings += 1;
-            let warning = &Warning::Header(warning);
-            observer.event(Event::Warning { path: &path, warning });
-        }
-        match converted {
-            Ok(entry) => {
-                report.count(&entry);
-                observer.event(Event::Progress { bytes: entry.kind.size() });
-                observer.event(Event::Done { entry: &entry });
-            }
-            Err(error @ (Error::UnsafePath { .. } | Error::Unstorable { .. })) => {
-                report.unreadable += 1;
-                observer.event(Event::Failed { path: &path, error: &error });
-            }
-            // The error that the tar was read with is inside.
-            Err(Error::Content { path, source }) => {
-                return Err(match source.downcast::<Error>() {
-                    Ok(error) => error,
-                    Err(source) => Error::Content { path, source },
-                });
+        match tar.next() {
+            Ok(Some(member)) => store(member, &mut writer, &mut told)?,
+            Ok(None) => break,
+            Err(error) if error.is_damage() => {
+                told.damaged(&tar.damage().cloned().unwrap_or_default(), &error);
             }
             Err(error) => return Err(error),
         }
     }
+    if tar.end_missing() {
+        let kind = FormatError::Missing("end of the tar");
+        return Err(Error::CorruptTar { position: tar.position(), kind });
+    }
+    let mut report = told.report;
     if report.members == 0 {
         // A program that failed must not replace a good archive by an empty one.
         return Err(Error::NothingStored);
     }
-    if report.is_incomplete() || tar.end_missing() {
+    if report.is_incomplete() {
         writer.set_incomplete();
     }
     let (_, written) = writer.finish()?;
@@ -93,29 +76,164 @@ pub fn convert<R: Read>(
     Ok(report)
 }
 
+/// What was told and counted.
+struct Told<'a> {
+    report: CreateReport,
+    observer: &'a mut dyn Observer,
+}
+
+impl Told<'_> {
+    fn failed(&mut self, path: &MemberPath, error: &Error) {
+        self.report.unreadable += 1;
+        self.observer.event(Event::Failed { path, error });
+    }
+
+    fn damaged(&mut self, damage: &Damage, error: &Error) {
+        if let Some(path) = &damage.path {
+            return self.failed(path, error);
+        }
+        self.report.unreadable += 1;
+        self.observer.event(Event::Damaged { range: damage.range.clone(), error });
+    }
+
+    fn done(&mut self, entry: &Entry) {
+        self.report.count(entry);
+        self.observer.event(Event::Progress { bytes: entry.kind.size() });
+        self.observer.event(Event::Done { entry });
+    }
+}
+
+/// Stores a member, or tells why it cannot be.
+fn store<R: Read, S: Sink>(
+    member: Scanned<'_, R>,
+    writer: &mut ArchiveWriter<S>,
+    told: &mut Told<'_>,
+) -> Result<()> {
+    let path = member.header().path.clone();
+    let plain = |path: &MemberPath| SafePath::try_from(path).map(|path| path.to_member_path()).ok();
+    if matches!(&member.header().kind, Kind::HardLink { target } if plain(target) == plain(&path)) {
+        // GNU tar writes these for a file that it is given twice.
+        return Ok(());
+    }
+    let mut warnings = member.warnings().to_vec();
+    let converted = convert_member(member, writer, &mut warnings);
+    for warning in warnings {
+        told.report.warnings += 1;
+        let warning = &Warning::Header(warning);
+        told.observer.event(Event::Warning { path: &path, warning });
+    }
+    match converted.map_err(content_error) {
+        Ok((entry, damage)) => {
+            if let Some(error) = damage {
+                told.failed(&path, &error);
+            }
+            told.done(&entry);
+            Ok(())
+        }
+        Err(error @ (Error::UnsafePath { .. } | Error::Unstorable { .. })) => {
+            told.failed(&path, &error);
+            Ok(())
+        }
+        Err(error) if error.is_damage() => {
+            told.failed(&path, &error);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the error that the tar was read with out of one of reading the content.
+fn content_error(error: Error) -> Error {
+    match error {
+        Error::Content { path, source } => match source.downcast::<Error>() {
+            Ok(error) => error,
+            Err(source) => Error::Content { path, source },
+        },
+        error => error,
+    }
+}
+
+/// A member that was stored, and what is wrong with it all the same.
+type Converted = (Entry, Option<Error>);
+
 fn convert_member<R: Read, S: Sink>(
     member: Scanned<'_, R>,
     writer: &mut ArchiveWriter<S>,
     warnings: &mut Vec<FormatError>,
-) -> Result<crate::format::entry::Entry> {
+) -> Result<Converted> {
     let mut header = clean(member.header())?;
     for acl in [&mut header.xattrs.acl_access, &mut header.xattrs.acl_default] {
         *acl = acl.take().and_then(|text| numeric(&text, warnings));
     }
     let mut details = Details::default();
     let Some(map) = header.sparse.take() else {
-        return writer.append(&header, details, ContentReader::new(member));
+        return append(writer, &header, details, ContentReader::new(member));
     };
     match holes::decide(map.segments().to_vec(), map.real_size(), &header.path) {
         holes::Holes::Map(map) => {
             let segments = map.segments().to_vec();
             header.sparse = Some(map);
-            writer.append(&header, details, SegmentReader::new(member, segments))
+            append(writer, &header, details, SegmentReader::new(member, segments))
         }
         holes => {
             details.sparse = matches!(holes, holes::Holes::Dense);
-            writer.append(&header, details, ContentReader::new(member))
+            append(writer, &header, details, ContentReader::new(member))
         }
+    }
+}
+
+/// Appends a member. The chunks of a big file are out when damage is met: zeros follow them.
+fn append<S: Sink>(
+    writer: &mut ArchiveWriter<S>,
+    header: &MemberHeader,
+    details: Details,
+    content: impl Read,
+) -> Result<Converted> {
+    let is_file = matches!(header.kind, Kind::File { .. });
+    let (size, chunk) = (header.data_len(), chunk_size(header.data_len()));
+    if !is_file || size <= chunk {
+        return Ok((writer.append(header, details, content)?, None));
+    }
+    let mut content = Filled { content, damage: None };
+    let mut member = writer.begin(header)?;
+    let mut data = vec![0; usize::try_from(chunk).unwrap_or(usize::MAX)];
+    let failed = |source| content_error(Error::Content { path: header.path.clone(), source });
+    let mut left = size;
+    while left > 0 {
+        let len = usize::try_from(left.min(chunk)).unwrap_or(usize::MAX);
+        content.read_exact(&mut data[..len]).map_err(failed)?;
+        writer.append_chunk(&mut member, &data[..len])?;
+        left -= len as u64;
+    }
+    if content.damage.is_none() {
+        // The last check of the content comes with its end.
+        let _end = content.read(&mut [0]).map_err(failed)?;
+    }
+    let dirty = details.dirty || content.damage.is_some();
+    let entry = writer.end(member, Details { dirty, ..details })?;
+    Ok((entry, content.damage))
+}
+
+/// Reads content, and zeros behind damage.
+struct Filled<R> {
+    content: R,
+    damage: Option<Error>,
+}
+
+impl<R: Read> Read for Filled<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.damage.is_none() {
+            match self.content.read(buf) {
+                Ok(count) => return Ok(count),
+                Err(error) => match error.downcast::<Error>() {
+                    Ok(error) if error.is_damage() => self.damage = Some(error),
+                    Ok(error) => return Err(into_io(error)),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        buf.fill(0);
+        Ok(buf.len())
     }
 }
 

@@ -17,8 +17,7 @@ pub enum Error {
     /// The bytes at `offset` of the archive are damaged.
     #[error("corrupt archive at offset {offset}: {kind}")]
     Corrupt {
-        /// Offset in the archive (all slices together), or in the decompressed tar when the
-        /// archive is read sequentially.
+        /// Offset in the archive (all slices together).
         offset: u64,
         /// What is wrong there.
         kind: FormatError,
@@ -29,6 +28,18 @@ pub enum Error {
         /// Where in the decompressed tar.
         position: u64,
         /// What is wrong there.
+        kind: FormatError,
+    },
+    /// A gzip stream of a tar that is read from front to back is damaged, and which members that
+    /// concerns is not known.
+    #[error(
+        "corrupt gzip stream at {}, what was read from it may be damaged: {kind}",
+        shown(range)
+    )]
+    CorruptStream {
+        /// The bytes of the input that the stream is, as far as it was read.
+        range: Range<u64>,
+        /// What is wrong with it.
         kind: FormatError,
     },
     /// A member is damaged, or its tar header and its entry disagree.
@@ -219,6 +230,19 @@ fn shown(range: &Range<u64>) -> String {
 }
 
 impl Error {
+    /// Returns whether the error is one of the bytes of a tar that is read from front to back,
+    /// behind which more members may be read.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::CorruptTar { .. }
+                | Self::CorruptStream { .. }
+                | Self::CorruptMember { .. }
+                | Self::Limit { .. }
+                | Self::Unsupported { .. }
+        )
+    }
+
     /// Returns a function that names the failed operation and file of an I/O error.
     pub(crate) fn io<E: Into<io::Error>>(
         op: &'static str,

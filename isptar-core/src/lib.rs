@@ -32,6 +32,6 @@ pub use limits::{LimitName, Limits, Raise};
 pub use observe::{Event, LeftOut, Observer, Warning};
 pub use pack::Details;
 pub use path::{MemberPath, SafePath};
-pub use scan::TarReader;
+pub use scan::{Damage, Remark, TarReader};
 pub use select::{Patterns, Selection};
 pub use writer::{ArchiveWriter, WriterOptions, Written};

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use isptar_core::{Archive, Content, Entry, Error, Kind, MemberPath};
+use isptar_core::{Archive, Content, Damage, Entry, Error, Kind, MemberPath};
 
 use super::ls::is_fatal;
 use super::select;
@@ -205,7 +205,17 @@ impl Printer<'_> {
         follow: bool,
     ) -> Result<Vec<Met>, Failure> {
         let mut met = vec![Met::No; paths.len()];
-        while let Some(mut scanned) = tar.next()? {
+        loop {
+            let mut scanned = match tar.next() {
+                Ok(Some(scanned)) => scanned,
+                Ok(None) => return Ok(met),
+                Err(error) if error.is_damage() => {
+                    let damage = tar.damage().cloned().unwrap_or_default();
+                    self.damaged(&damage, &error, paths, &mut met);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let entry = scanned.entry();
             let name = plain_name(&entry.path);
             let wanted = || paths.iter().enumerate().filter(|(_, path)| **path == name);
@@ -226,7 +236,22 @@ impl Printer<'_> {
                 self.settle(printed)?;
             }
         }
-        Ok(met)
+    }
+
+    /// Tells damage of a file that is wanted, or may be.
+    fn damaged(&mut self, damage: &Damage, error: &Error, paths: &[MemberPath], met: &mut [Met]) {
+        let Some(path) = &damage.path else {
+            self.exit = self.exit.max(Exit::Incomplete);
+            self.ui.damage(&damage.range, error);
+            return;
+        };
+        let name = plain_name(path);
+        let mut wanted = paths.iter().zip(met).filter(|(path, _)| **path == name).peekable();
+        if wanted.peek().is_some() {
+            self.exit = self.exit.max(Exit::Incomplete);
+            self.ui.member_error(path, error);
+        }
+        wanted.for_each(|(_, met)| *met = Met::Done);
     }
 
     fn scanned(&mut self, entry: &Entry, content: &mut dyn Content) -> Result<(), Failure> {

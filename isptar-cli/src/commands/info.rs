@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use isptar_core::Archive;
 use isptar_core::format::text::digest_text;
+use isptar_core::{Archive, Damage};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -83,8 +83,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let facts = match input::open(&args.archive, args.limits.limits(), ui)? {
         Input::Listed(archive) => Facts::listed(&args.archive, &archive)?,
         Input::Foreign(mut tar, packing) => {
-            let facts = Facts::foreign(&args.archive, &mut tar, packing)?;
-            exit = input::check_end(&tar, &args.archive, ui);
+            let facts = Facts::foreign(&args.archive, &mut tar, packing, ui)?;
+            exit = Exit::Incomplete.when(u64::from(tar.damage().is_some()));
+            exit = exit.max(input::check_end(&tar, &args.archive, ui));
             facts
         }
     };
@@ -128,11 +129,23 @@ impl Facts {
         })
     }
 
-    fn foreign(path: &Path, tar: &mut Foreign, packing: Packing) -> Result<Self, Failure> {
+    fn foreign(path: &Path, tar: &mut Foreign, packing: Packing, ui: &Ui) -> Result<Self, Failure> {
         let mut facts = Self { name: shown(path), kind: Kind::Foreign(packing), ..Self::default() };
-        while let Some(scanned) = tar.next()? {
-            facts.entries += 1;
-            facts.content_size = facts.content_size.saturating_add(scanned.entry().kind.size());
+        loop {
+            match tar.next() {
+                Ok(Some(scanned)) => {
+                    facts.entries += 1;
+                    let more = scanned.entry().kind.size();
+                    facts.content_size = facts.content_size.saturating_add(more);
+                }
+                Ok(None) => break,
+                Err(error) if error.is_damage() => match tar.damage() {
+                    Some(Damage { path: Some(path), .. }) => ui.member_error(path, &error),
+                    Some(damage) => ui.damage(&damage.range, &error),
+                    None => ui.failure(&error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
         }
         if tar.is_ours() {
             facts.kind = Kind::Stream;

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
-use isptar_core::{Digest, Entry, Error, Kind, Warning};
+use isptar_core::{Damage, Digest, Entry, Error, Kind, Warning};
 use sha2::{Digest as _, Sha256};
 
-use super::select::{self, Place, Wanted};
+use super::select::{self, Place, Visitor, Wanted};
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::input;
@@ -112,12 +112,33 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut input = input::open(&args.archive, args.limits.limits(), printer.ui)?;
     printer.names = (!input.is_sorted()).then(HashSet::new);
-    wanted.visit(&mut input, &mut |entry, place, wanted| match args.depth {
-        Some(most) if wanted.depth(&plain_name(&entry.path)) > most => Ok(()),
-        _ => printer.entry(entry, place),
-    })?;
+    wanted.visit(&mut input, &mut Lister { depth: args.depth, printer })?;
     printer.exit = printer.exit.max(input.check_end(&args.archive, printer.ui));
     Ok(())
+}
+
+/// Prints what is met down to a depth.
+struct Lister<'a, 'b> {
+    depth: Option<usize>,
+    printer: &'a mut Printer<'b>,
+}
+
+impl Visitor for Lister<'_, '_> {
+    fn member(
+        &mut self,
+        entry: &Entry,
+        place: Place<'_, '_>,
+        wanted: &Wanted,
+    ) -> Result<(), Failure> {
+        match self.depth {
+            Some(most) if wanted.depth(&plain_name(&entry.path)) > most => Ok(()),
+            _ => self.printer.entry(entry, place),
+        }
+    }
+
+    fn damaged(&mut self, damage: &Damage, error: &Error) {
+        self.printer.damaged(damage, error);
+    }
 }
 
 struct Printer<'a> {
@@ -226,6 +247,21 @@ impl Printer<'_> {
             drop(self.out.put(&json::line(object)));
         } else {
             self.ui.error(&failure::chain(error), failure::hint(error).as_deref());
+        }
+    }
+
+    /// Tells damage of a tar that is read from front to back.
+    fn damaged(&mut self, damage: &Damage, error: &Error) {
+        match &damage.path {
+            _ if self.form == Form::Json => self.failed(error),
+            Some(path) => {
+                self.exit = self.exit.max(Exit::Incomplete);
+                self.ui.member_error(path, error);
+            }
+            None => {
+                self.exit = self.exit.max(Exit::Incomplete);
+                self.ui.damage(&damage.range, error);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use isptar_core::archive::Member;
 use isptar_core::scan::Scanned;
-use isptar_core::{Archive, Content, ContentReader, Entry, Error, MemberPath, Selection};
+use isptar_core::{Archive, Content, ContentReader, Damage, Entry, Error, MemberPath, Selection};
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 
@@ -20,6 +20,20 @@ pub(crate) enum Place<'a, 'b> {
     Listed(&'a Archive<File>),
     /// Here and now.
     Met(&'a mut Scanned<'b, Box<dyn Read + Send>>),
+}
+
+/// Takes what is met in an input.
+pub(crate) trait Visitor {
+    /// Takes a member that is meant.
+    fn member(
+        &mut self,
+        entry: &Entry,
+        place: Place<'_, '_>,
+        wanted: &Wanted,
+    ) -> Result<(), Failure>;
+
+    /// Takes damage of what is meant, or may be.
+    fn damaged(&mut self, damage: &Damage, error: &Error);
 }
 
 /// What was asked for, and whether it was found.
@@ -77,29 +91,29 @@ impl Wanted {
         levels(path).saturating_sub(levels(&base))
     }
 
-    /// Calls `visit` with every member that is meant, in archive order.
+    /// Shows `visitor` every member that is meant, in archive order.
     pub(crate) fn visit(
         &mut self,
         input: &mut Input,
-        visit: &mut dyn FnMut(&Entry, Place<'_, '_>, &Self) -> Result<(), Failure>,
+        visitor: &mut dyn Visitor,
     ) -> Result<(), Failure> {
         match input {
-            Input::Listed(archive) => self.visit_listed(archive, visit),
-            Input::Foreign(tar, _) => self.visit_foreign(tar, visit),
+            Input::Listed(archive) => self.visit_listed(archive, visitor),
+            Input::Foreign(tar, _) => self.visit_foreign(tar, visitor),
         }
     }
 
     fn visit_listed(
         &mut self,
         archive: &Archive<File>,
-        visit: &mut dyn FnMut(&Entry, Place<'_, '_>, &Self) -> Result<(), Failure>,
+        visitor: &mut dyn Visitor,
     ) -> Result<(), Failure> {
         let paths = self.selection.paths().filter(|_| archive.info().sorted);
         let Some(paths) = paths.map(|paths| outermost(&paths)) else {
             for entry in archive.entries() {
                 let entry = entry?;
                 if self.takes(&plain_name(&entry.path), is_dir(&entry)) {
-                    visit(&entry, Place::Listed(archive), self)?;
+                    visitor.member(&entry, Place::Listed(archive), self)?;
                 }
             }
             return Ok(());
@@ -108,7 +122,7 @@ impl Wanted {
             for entry in archive.entries_within(&path) {
                 let entry = entry?;
                 if self.takes(&entry.path, is_dir(&entry)) {
-                    visit(&entry, Place::Listed(archive), self)?;
+                    visitor.member(&entry, Place::Listed(archive), self)?;
                 }
             }
         }
@@ -118,15 +132,33 @@ impl Wanted {
     fn visit_foreign(
         &mut self,
         tar: &mut Foreign,
-        visit: &mut dyn FnMut(&Entry, Place<'_, '_>, &Self) -> Result<(), Failure>,
+        visitor: &mut dyn Visitor,
     ) -> Result<(), Failure> {
-        while let Some(mut scanned) = tar.next()? {
+        loop {
+            let mut scanned = match tar.next() {
+                Ok(Some(scanned)) => scanned,
+                Ok(None) => return Ok(()),
+                Err(error) if error.is_damage() => {
+                    let damage = tar.damage().cloned().unwrap_or_default();
+                    if self.concerns(&damage) {
+                        visitor.damaged(&damage, &error);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let entry = scanned.entry();
             if self.takes(&plain_name(&entry.path), is_dir(&entry)) {
-                visit(&entry, Place::Met(&mut scanned), self)?;
+                visitor.member(&entry, Place::Met(&mut scanned), self)?;
             }
         }
-        Ok(())
+    }
+
+    /// Returns whether damage may be of something that is meant.
+    fn concerns(&self, damage: &Damage) -> bool {
+        let Some(path) = &damage.path else { return true };
+        let path = plain_name(path);
+        [false, true].iter().any(|&is_dir| self.selection.matches(&path, is_dir, |_| {}))
     }
 }
 

@@ -86,7 +86,7 @@ pub struct ExtractReport {
     pub files: u64,
     /// Bytes of content restored.
     pub bytes: u64,
-    /// Members that could not be restored.
+    /// Members that could not be restored, and damage of a tar that belongs to no known member.
     pub failed: u64,
     /// Members that the target had already and that were kept.
     pub kept: u64,
@@ -124,8 +124,9 @@ pub fn extract<R: ReadAt>(
 ///
 /// # Errors
 ///
-/// As for [`extract`]; damage that ends the reading of the tar is told after what was read before
-/// it was restored.
+/// As for [`extract`]; [`crate::Error::NotTar`] and [`crate::Error::Input`] come after what was
+/// read before them was restored. Damage is told to the observer and counted, and the rest goes on;
+/// how the tar ended, [`TarReader::end_missing`] and [`TarReader::remarks`] say.
 pub fn extract_sequential<R: Read>(
     tar: &mut TarReader<R>,
     selection: &Selection,

@@ -14,7 +14,7 @@ use crate::format::member::Xattrs;
 use crate::limits::Limits;
 use crate::observe::{LeftOut, Observer, Warning};
 use crate::path::SafePath;
-use crate::scan::{Scanned, TarReader};
+use crate::scan::{Damage, Scanned, TarReader};
 use crate::select::Selection;
 
 impl<R: Read> Source for Scanned<'_, R> {
@@ -37,6 +37,13 @@ pub(super) fn extract<R: Read>(
         let mut member = match tar.next() {
             Ok(Some(member)) => member,
             Ok(None) => break Ok(()),
+            Err(error) if error.is_damage() => {
+                let damage = tar.damage().cloned().unwrap_or_default();
+                if restored.concerns(&damage, selection) {
+                    restored.tell.damaged(&damage, &error);
+                }
+                continue;
+            }
             Err(error) => break Err(error),
         };
         let entry = member.entry();
@@ -54,7 +61,7 @@ pub(super) fn extract<R: Read>(
             restored.add(&entry, &mut member)?;
         }
     };
-    // What was read before the damage is finished, then the damage is told.
+    // What was read before the input failed is finished, then that is told.
     restored.finish()?;
     read?;
     for entry in tar.lost() {
@@ -136,6 +143,14 @@ impl<'a> Sequence<'a> {
             }
         });
         self.settle(entry, outcome)
+    }
+
+    /// Returns whether damage may be of something that is meant.
+    fn concerns(&self, damage: &Damage, selection: &Selection) -> bool {
+        let Some(path) = &damage.path else { return true };
+        // Whether it is a directory is not known.
+        let path = clean(path, &self.limits);
+        [false, true].iter().any(|&is_dir| selection.matches(&path, is_dir, |_| {}))
     }
 
     fn place(&self, path: &crate::path::MemberPath) -> Result<Option<SafePath>> {
@@ -244,7 +259,8 @@ impl<'a> Sequence<'a> {
         };
         // The content cannot be read again.
         if outcome == Outcome::NotLinked {
-            return Err(Error::NotFound(first.clone()));
+            let reason = format!("it is a hard link to {first}, which was not restored");
+            return Err(Error::InTheWay { path: entry.path.clone(), reason });
         }
         Ok(outcome)
     }

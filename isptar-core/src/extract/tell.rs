@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::observe::{Event, LeftOut, Observer, Warning};
 use crate::path::MemberPath;
+use crate::scan::Damage;
 
 /// Tells what happens to the member at hand, and counts it.
 pub(super) struct Tell<'a> {
@@ -59,6 +60,17 @@ impl<'a> Tell<'a> {
             _ => self.report.failed += 1,
         }
         self.observer.event(Event::Failed { path, error });
+    }
+
+    /// Tells damage of a tar that is read from front to back.
+    pub(super) fn damaged(&mut self, damage: &Damage, error: &Error) {
+        match &damage.path {
+            Some(path) => self.failed(path, error),
+            None => {
+                self.report.failed += 1;
+                self.observer.event(Event::Damaged { range: damage.range.clone(), error });
+            }
+        }
     }
 
     /// Warns of the member at hand.

@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::member::{Assembled, Extensions, MapPlace};
 use super::sparse::{self, MapParser, Segment, SparseMap};
-use super::{BLOCK, pax};
+use super::{BLOCK, padding, pax};
 use crate::error::FormatError;
 use crate::limits::{LimitName, Limits};
 
@@ -33,6 +33,17 @@ pub enum Found {
     End,
 }
 
+/// What is known of a member whose headers could not be read to their end.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// Its name, as far as it was read.
+    pub name: Option<Vec<u8>>,
+    /// Bytes up to the block after the data of the header at hand, when its size is known.
+    pub rest: Option<u64>,
+    /// Whether the header of the member itself was read; else only such as speak of it.
+    pub is_whole: bool,
+}
+
 /// Reads all headers of the next member, and its sparse map. Afterwards [`Assembled::stored`] is
 /// what is left of the data.
 ///
@@ -40,16 +51,32 @@ pub enum Found {
 ///
 /// A header that is not valid, or a length above its limit.
 pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found, B::Error> {
-    let mut extensions = Extensions::default();
+    read_headers_of(blocks, &[], limits, &mut Reached::default())
+}
+
+/// Reads headers like [`read_headers`]; `globals` are records that count where the member has none
+/// of their key, and `reached` tells after an error how far it came.
+///
+/// # Errors
+///
+/// As for [`read_headers`].
+pub fn read_headers_of<B: Blocks>(
+    blocks: &mut B,
+    globals: &[pax::Record],
+    limits: &Limits,
+    reached: &mut Reached,
+) -> Result<Found, B::Error> {
+    let mut extensions = Extensions::new(globals);
     let mut records = 0u64;
     loop {
         let block = blocks.next_block()?;
         let header = match &block {
-            Some(block) => Header::parse(block)?,
+            Some(block) => parse_block(block, &extensions, reached)?,
             None => None,
         };
         let (Some(block), Some(header)) = (block, header) else {
             if !extensions.is_empty() {
+                reached.name = extensions.own_name().map(<[u8]>::to_vec);
                 return Err(
                     FormatError::Missing("tar header after a PAX or long name header").into()
                 );
@@ -61,7 +88,10 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
             return Ok(Found::Global(Vec::new()));
         }
         if header.typeflag == b'g' {
+            reached.expect(header.size);
             let body = read_body(blocks, header.size, limits.pax, LimitName::Pax)?;
+            reached.rest = Some(0);
+            reached.is_whole = true;
             return Ok(Found::Global(pax::parse(&body)?));
         }
         if Extensions::is_extension(header.typeflag) {
@@ -73,7 +103,9 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
             // The limit is one of all headers of a member.
             records = records.saturating_add(header.size);
             let most = limits.pax.saturating_add(limits.path.saturating_mul(2));
+            reached.expect(header.size);
             let body = read_body(blocks, header.size, limit, name)?;
+            reached.rest = Some(0);
             if records > most {
                 let what = "length of the PAX and long name headers of a member";
                 let (limit, actual, raise) = (most, records, LimitName::Pax.to(records));
@@ -82,10 +114,43 @@ pub fn read_headers<B: Blocks>(blocks: &mut B, limits: &Limits) -> Result<Found,
             extensions.push(header.typeflag, &body)?;
             continue;
         }
+        reached.is_whole = true;
+        reached.name = Some(extensions.name(&header).to_vec());
+        reached.expect(extensions.stored(&header).unwrap_or(header.size));
         let mut member = extensions.assemble(header, &block, limits)?;
-        read_map(blocks, &mut member, limits)?;
+        read_map(blocks, &mut member, limits, reached)?;
         return Ok(Found::Member(Box::new(member)));
     }
+}
+
+impl Reached {
+    /// Notes that so many bytes of data follow.
+    fn expect(&mut self, size: u64) {
+        self.rest = size.checked_add(padding(size));
+    }
+}
+
+/// Reads a block as a header, and notes what it says when it is not a good one.
+fn parse_block(
+    block: &[u8; BLOCK],
+    extensions: &Extensions,
+    reached: &mut Reached,
+) -> Result<Option<Header>, FormatError> {
+    let parsed = Header::parse(block);
+    if parsed.is_err() {
+        reached.rest = None;
+        if let Some(name) = extensions.own_name() {
+            reached.name = Some(name.to_vec());
+        }
+        if let Some((name, size)) = Header::parse_damaged(block) {
+            reached.name.get_or_insert(name);
+            reached.is_whole = true;
+            if let Some(size) = size {
+                reached.expect(size);
+            }
+        }
+    }
+    parsed
 }
 
 /// Reads the body of an extension header and its padding.
@@ -116,6 +181,7 @@ fn read_map<B: Blocks>(
     blocks: &mut B,
     member: &mut Assembled,
     limits: &Limits,
+    reached: &mut Reached,
 ) -> Result<(), B::Error> {
     let segments = match std::mem::replace(&mut member.map, MapPlace::Known) {
         MapPlace::Known => {
@@ -125,9 +191,17 @@ fn read_map<B: Blocks>(
                 .as_ref()
                 .map_or(Ok(()), |map| check_sum(map, member.stored));
         }
-        MapPlace::InData => read_map_in_data(blocks, member, limits)?,
+        MapPlace::InData => {
+            let read = read_map_in_data(blocks, member, limits);
+            reached.expect(member.stored);
+            read?
+        }
         MapPlace::InHeader { segments, more } => {
-            read_map_in_header(blocks, segments, more, limits)?
+            // How many blocks of the map there are stands nowhere.
+            let rest = reached.rest.take();
+            let segments = read_map_in_header(blocks, segments, more, limits)?;
+            reached.rest = rest;
+            segments
         }
     };
     let map = SparseMap::new(member.header.kind.size(), segments, limits)?;

@@ -92,11 +92,7 @@ impl Header {
             return Ok(None);
         }
         check_sum(block)?;
-        let magic = match get(block, field::MAGIC) {
-            [b'u', b's', b't', b'a', b'r', 0, ..] => Magic::Ustar,
-            b"ustar  \0" => Magic::Gnu,
-            _ => Magic::V7,
-        };
+        let magic = magic(block);
         let typeflag = get(block, field::TYPE).first().copied().unwrap_or_default();
         let id = |name, range| {
             let value = number(name, get(block, range))?;
@@ -135,6 +131,17 @@ impl Header {
             device: (device("devmajor", field::MAJOR)?, device("devminor", field::MINOR)?),
             magic,
         }))
+    }
+
+    /// Returns the name and, when it can be read, the size in a block whose checksum holds, though
+    /// something else in it does not; `None` when the checksum does not.
+    pub fn parse_damaged(block: &[u8; BLOCK]) -> Option<(Vec<u8>, Option<u64>)> {
+        if !is_header(block) {
+            return None;
+        }
+        let magic = magic(block);
+        let size = number("size", get(block, field::SIZE)).ok();
+        Some((full_name(block, magic), size.and_then(|size| u64::try_from(size).ok())))
     }
 
     /// Returns the block; names beyond their fields are cut (a header before this one has them
@@ -178,6 +185,24 @@ pub fn split_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let (prefix, rest) = path.split_at_checked(slash)?;
     let name = rest.get(1..)?;
     (name.len() <= NAME_LEN).then_some((prefix, name))
+}
+
+/// Returns whether a block is a tar header: its checksum holds, and it is not all zeros.
+pub fn is_header(block: &[u8; BLOCK]) -> bool {
+    block.iter().any(|&byte| byte != 0) && check_sum(block).is_ok()
+}
+
+/// Returns whether a block has the mark of POSIX or GNU tar, whatever else is in it.
+pub fn has_magic(block: &[u8; BLOCK]) -> bool {
+    get(block, field::MAGIC).starts_with(b"ustar")
+}
+
+fn magic(block: &[u8; BLOCK]) -> Magic {
+    match get(block, field::MAGIC) {
+        [b'u', b's', b't', b'a', b'r', 0, ..] => Magic::Ustar,
+        b"ustar  \0" => Magic::Gnu,
+        _ => Magic::V7,
+    }
 }
 
 fn full_name(block: &[u8; BLOCK], magic: Magic) -> Vec<u8> {

@@ -350,7 +350,10 @@ pub fn prologue() -> ([u8; BLOCK], [u8; BLOCK]) {
 /// What stands before the tar header of a member and speaks of it.
 #[derive(Debug, Default)]
 pub struct Extensions {
+    /// Records of global headers first, then those of the member.
     records: Vec<Record>,
+    /// How many of the records are global.
+    globals: usize,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
 }
@@ -390,9 +393,44 @@ impl Extensions {
         matches!(typeflag, b'x' | b'X' | b'L' | b'K')
     }
 
+    /// Begins with the records of global headers, which those of the member beat.
+    pub fn new(globals: &[Record]) -> Self {
+        Self { records: globals.to_vec(), globals: globals.len(), ..Self::default() }
+    }
+
     /// Returns whether nothing was taken so far.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.long_name.is_none() && self.long_link.is_none()
+        !self.has_records() && self.long_name.is_none() && self.long_link.is_none()
+    }
+
+    /// Returns whether the member has PAX records of its own.
+    fn has_records(&self) -> bool {
+        self.records.len() > self.globals
+    }
+
+    /// Returns the name that what stands before the tar header gives, if it does.
+    pub fn own_name(&self) -> Option<&[u8]> {
+        let name = self.get("GNU.sparse.name").or_else(|| self.get("path"));
+        name.or(self.long_name.as_deref())
+    }
+
+    /// Returns how many bytes of data follow the tar header: a PAX record beats the header.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Invalid`] when the record is no number.
+    pub fn stored(&self, header: &Header) -> Result<u64, FormatError> {
+        // Linking programs before PAX left the size of the file in the header of a hard link, but
+        // wrote no data.
+        if header.typeflag == b'1' && !self.has_records() {
+            return Ok(0);
+        }
+        self.get("size").map_or(Ok(header.size), |size| pax_number("PAX size", size))
+    }
+
+    /// Returns the name of a member: PAX records beat long names, and these the tar header.
+    pub fn name<'a>(&'a self, header: &'a Header) -> &'a [u8] {
+        self.own_name().unwrap_or(&header.name)
     }
 
     /// Takes the body of a header for which [`Self::is_extension`] holds.
@@ -429,14 +467,8 @@ impl Extensions {
         limits: &Limits,
     ) -> Result<Assembled, FormatError> {
         let mut warnings = Vec::new();
-        let stored = match self.get("size") {
-            Some(size) => pax_number("PAX size", size)?,
-            None => header.size,
-        };
-        // Linking programs before PAX left the size of the file in the header of a hard link,
-        // but wrote no data.
-        let stored = if header.typeflag == b'1' && self.records.is_empty() { 0 } else { stored };
-        let name = self.name(&header);
+        let stored = self.stored(&header)?;
+        let name = self.name(&header).to_vec();
         let kind = self.kind(&header, &name, stored, &mut warnings)?;
         let mut path = name;
         while kind == Kind::Directory && path.len() > 1 && path.ends_with(b"/") {
@@ -456,11 +488,6 @@ impl Extensions {
         };
         let map = self.sparse(&header, block, &mut member, limits)?;
         Ok(Assembled { header: member, stored, map, warnings })
-    }
-
-    fn name(&self, header: &Header) -> Vec<u8> {
-        let name = self.get("GNU.sparse.name").or_else(|| self.get("path"));
-        name.or(self.long_name.as_deref()).unwrap_or(&header.name).to_vec()
     }
 
     fn kind(
