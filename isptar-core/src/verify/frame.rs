@@ -14,6 +14,9 @@ use crate::format::{BLOCK, gzip, padding};
 use crate::io::{RangeReader, ReadAt};
 use crate::writer::listing_header;
 
+/// Bytes in which a prologue ends, whatever packed it.
+const PROLOGUE: u64 = 4096;
+
 /// Reads one stream after the other, each as the writer makes it.
 struct Strict<'a, R> {
     reader: RangeReader<&'a R>,
@@ -22,7 +25,7 @@ struct Strict<'a, R> {
 
 impl<'a, R: ReadAt> Strict<'a, R> {
     fn new(source: &'a R, range: Range<u64>) -> Self {
-        let reader = RangeReader::new(source, range.start, range.end, 256 << 10);
+        let reader = RangeReader::new(source, range.start, range.end, 64 << 10);
         Self { reader, unpacker: Unpacker::new() }
     }
 
@@ -41,7 +44,7 @@ impl<'a, R: ReadAt> Strict<'a, R> {
 
 /// Checks the prologue and returns where it ends, if that is known.
 pub(super) fn check_prologue<R: ReadAt>(archive: &Archive<R>, tell: &mut Tell<'_>) -> Option<u64> {
-    let mut strict = Strict::new(archive.source(), 0..archive.data_end());
+    let mut strict = Strict::new(archive.source(), 0..archive.data_end().min(PROLOGUE));
     let (header, body) = prologue();
     for expected in [header, body] {
         let start = strict.reader.position();

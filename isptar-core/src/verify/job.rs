@@ -26,8 +26,7 @@ pub(super) fn verify<R: ReadAt>(
     let survey = Survey::take(archive, selection, &mut tell)?;
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
     tell.missing(selection, &survey.met);
-    let mut job =
-        Job { archive, selection, options, survey, tell, previous: None, group: None };
+    let mut job = Job { archive, selection, options, survey, tell, previous: None, group: None };
     if archive.is_classic() {
         classic::verify(&mut job)?;
     } else {
@@ -203,8 +202,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
             let kind = FormatError::mismatch("offset in a group", begins, zoffset);
             return Err(claims::corrupt(entry, kind));
         }
-        claims::check_metadata(member.header(), entry)
-            .map_err(|kind| claims::corrupt(entry, kind))
+        claims::check_metadata(member.header(), entry).map_err(|kind| claims::corrupt(entry, kind))
     }
 
     /// Leaves out a member: where the next one in its stream begins is not known then.

@@ -138,11 +138,7 @@ impl Survey {
 
     /// Notes an entry that hard links may lead to, and returns what is wrong with one that is a
     /// hard link itself.
-    pub(super) fn check_link(
-        &mut self,
-        entry: &Entry,
-        limits: &Limits,
-    ) -> Result<(), FormatError> {
+    pub(super) fn check_link(&mut self, entry: &Entry, limits: &Limits) -> Result<(), FormatError> {
         match &entry.kind {
             Kind::HardLink { target } => {
                 let hash = self.hash(&clean(target, limits));

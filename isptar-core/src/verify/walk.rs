@@ -127,10 +127,7 @@ fn broken(error: DecodeError, entry: Option<Box<Entry>>, at: u64) -> Result<Ende
 }
 
 /// Reads a stream to its end, and returns where that is.
-pub(super) fn drain<R: ReadAt>(
-    source: &R,
-    range: Range<u64>,
-) -> Result<Result<u64, FormatError>> {
+pub(super) fn drain<R: ReadAt>(source: &R, range: Range<u64>) -> Result<Result<u64, FormatError>> {
     let mut streams = Streams::new(source, range.clone());
     let mut buffer = [0; 16 << 10];
     loop {

@@ -143,14 +143,14 @@ fn drop_in(archive: Archive<Counting>) -> (u64, u64) {
 }
 
 /// Flips bytes of an archive, each in the ways of `flips`, and returns where that was not found.
-fn unseen_flips(bytes: &[u8], step: usize, flips: impl Fn(usize) -> Vec<u8>) -> Vec<usize> {
+fn unseen_flips(bytes: &[u8], step: usize, flips: impl Fn(usize) -> Vec<u8>) -> Vec<(usize, u8)> {
     let mut damaged = bytes.to_vec();
     let mut unseen = Vec::new();
     for at in (0..bytes.len()).step_by(step) {
         for flip in flips(at) {
             damaged[at] = bytes[at] ^ flip;
             if is_good(&damaged) {
-                unseen.push(at);
+                unseen.push((at, flip));
             }
         }
         damaged[at] = bytes[at];
@@ -165,25 +165,25 @@ fn decoded(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(tar)
 }
 
-/// Of a stored archive every flipped bit is found. Deflated data has bits that mean nothing to any
-/// decoder (those that fill the last byte of a stream): a flip that is not seen must be such a bit,
-/// so that every byte that comes out is what it was.
+/// Of a stored archive every flipped bit is found, heads of streams included. Deflated data can be
+/// flipped without effect: in the bits that fill its last byte, and where another spelling (zeros
+/// from another distance) means the same. A flip that is not seen must be of that kind: every byte
+/// that comes out of a decoder which is not ours is what it was.
 fn check_flips(items: &[Item], level: u8, step: usize, flips: impl Fn(usize) -> Vec<u8>) {
     let bytes = build(items, level);
     assert!(is_good(&bytes));
     let unseen = unseen_flips(&bytes, step, flips);
     if level == 0 {
-        assert_eq!(unseen, [0usize; 0], "bytes of {}", bytes.len());
+        assert_eq!(unseen, [], "in {} bytes", bytes.len());
     }
     let good = decoded(&bytes).unwrap();
     let heads: Vec<usize> =
         (0..bytes.len()).filter(|&at| bytes[at..].starts_with(&gzip::HEAD)).collect();
-    for at in unseen {
-        // The last byte of the deflated data, before CRC and length.
-        assert!(heads.contains(&(at + 9)) || at + 9 == bytes.len() - 64, "byte {at}");
+    for (at, flip) in unseen {
         let mut damaged = bytes.clone();
-        damaged[at] ^= 0x80;
-        assert_eq!(decoded(&damaged).unwrap(), good, "byte {at}");
+        damaged[at] ^= flip;
+        assert!(decoded(&damaged).is_ok_and(|tar| tar == good), "{flip:#x} at {at}");
+        assert!(!heads.iter().any(|&head| (head..head + 10).contains(&at)), "head at {at}");
     }
 }
 
@@ -216,7 +216,7 @@ fn every_flipped_byte_of_chunks_and_groups_is_found() {
     for bytes in [chunked().0, grouped(&[0, 1, 2]).0] {
         assert!(is_good(&bytes));
         let unseen = unseen_flips(&bytes, 1, |at| vec![1 << (at % 8), 0xff]);
-        assert_eq!(unseen, [0usize; 0]);
+        assert_eq!(unseen, []);
     }
 }
 
@@ -230,7 +230,10 @@ fn every_cut_is_refused_and_named() {
         assert_eq!((wreck.behind, wreck.has_trailer), (None, false), "{len}");
         // The two streams of the prologue.
         let prologue = entries(&Archive::open(bytes.as_slice()).unwrap())[0].range().unwrap().0;
-        assert_eq!(wreck.begins_as_ours, len as u64 >= prologue, "{len}");
+        // The end of the second one is not looked at.
+        let begins = len as u64 >= prologue;
+        assert!(wreck.begins_as_ours || !begins, "{len}");
+        assert!(!wreck.begins_as_ours || len as u64 + 16 > prologue, "{len}");
         assert_eq!(wreck.diagnosis().is_some(), wreck.begins_as_ours);
     }
 }
@@ -319,11 +322,7 @@ fn entry_of(item: &Item, range: &Range<u64>, zoffset: u64) -> Entry {
 const PROLOGUE: u64 = 1070;
 
 /// Puts an archive together of streams that follow the prologue, and entries that may lie.
-fn assembled(
-    streams: &[Vec<u8>],
-    entries: &[Entry],
-    change: impl Fn(&mut ArchiveInfo),
-) -> Vec<u8> {
+fn assembled(streams: &[Vec<u8>], entries: &[Entry], change: impl Fn(&mut ArchiveInfo)) -> Vec<u8> {
     let (header, body) = prologue();
     let mut out = [stream(&header), stream(&body), streams.concat()].concat();
     let mut listing = Vec::new();
@@ -496,7 +495,8 @@ fn members_of_other_archives_are_found() {
         (file("b", b"other length"), "a file of 12 bytes"),
     ] {
         streams[1] = stream(&tar_of(&theirs));
-        streams[1].resize(streams[0].len(), 0);
+        let len = streams[0].len();
+        streams[1].resize(len, 0);
         let (report, heard) = checked(&assembled(&streams, &entries, |_| {}));
         assert_eq!(report.damaged, 1);
         assert!(heard.failed[0].contains(says) || heard.failed[0].contains("packed size"));
@@ -621,7 +621,7 @@ fn listings_that_lie_are_found_without_reading_members() {
     let chunks = Chunks { size: 512, packed: vec![523, 523, 1] };
     let hard = |path: &str, target: &str| {
         let kind = Kind::HardLink { target: target.into() };
-        entry_of(&other(path, kind), &(4211..5258), 0)
+        entry_of(&other(path, kind), &(3164..4211), 0)
     };
     for (says, text) in [
         ("ends after", lie(&|entries| at(&mut entries[2], u64::MAX - 5))),
@@ -650,12 +650,15 @@ fn listings_that_lie_are_found_without_reading_members() {
             "target of a hard link is nothing, expected a file earlier",
             lie(&|entries| entries[2] = hard("c", "nothing")),
         ),
-        ("target of a hard link is d", lie(&|entries| {
-            entries[2] = hard("c", "d");
-            let mut later = entries[0].clone();
-            later.path = "d".into();
-            entries.push(later);
-        })),
+        (
+            "target of a hard link is d",
+            lie(&|entries| {
+                entries[2] = hard("c", "d");
+                let mut later = entries[0].clone();
+                later.path = "d".into();
+                entries.push(later);
+            }),
+        ),
         ("unsafe member path ../b", lie(&|entries| entries[1].path = "../b".into())),
     ] {
         assert!(text.contains(says), "{says}: {text}");
