@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{cat, completions, convert, create, extract, info, ls, man};
+use crate::commands::{cat, completions, convert, create, extract, info, ls, man, verify};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -33,6 +33,7 @@ Examples:
   isptar ls -l home.tar.gz home/ann       list a directory
   isptar cat home.tar.gz home/ann/notes   print a file
   isptar extract home.tar.gz -C /restore  restore everything
+  isptar verify home.tar.gz               check that it is whole
   tar xzf home.tar.gz                     restore everything, without isptar
 
 Exit status:
@@ -53,6 +54,7 @@ enum Command {
     Extract(extract::Args),
     Cat(cat::Args),
     Info(info::Args),
+    Verify(verify::Args),
     Convert(convert::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -128,6 +130,7 @@ impl Command {
             Self::Extract(args) => extract::run(args, ui),
             Self::Cat(args) => cat::run(args, ui),
             Self::Info(args) => info::run(args, ui),
+            Self::Verify(args) => verify::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
             Self::Completions(args) => completions::run(args, ui),
             Self::Man(args) => man::run(args, ui),

@@ -135,21 +135,27 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 
 /// Opens an archive by its listing or, when it has none, as a tar, which is told once.
 pub(crate) fn open(path: &Path, limits: Limits, ui: &Ui) -> Result<Input, Failure> {
-    if !is_stdin(path) {
-        let file = open_file(path)?;
-        let metadata = file.metadata().map_err(failed(path))?;
-        if metadata.is_file() {
-            match Archive::open_with(file, limits) {
-                Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
-                Err(Error::NotIsptar(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+    if let Some(file) = open_regular(path)? {
+        match Archive::open_with(file, limits) {
+            Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
+            Err(Error::NotIsptar(_)) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     let (tar, packing) = open_foreign(path, limits)?;
     let why = if is_stdin(path) { "cannot be read by its listing" } else { "has no listing" };
     ui.note(&format!("{} {why}, reading it from front to back", shown(path)));
     Ok(Input::Foreign(Box::new(tar), packing))
+}
+
+/// Opens a regular file, which can be read at any offset; `None` for pipes and the like.
+pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, Failure> {
+    if is_stdin(path) {
+        return Ok(None);
+    }
+    let file = open_file(path)?;
+    let metadata = file.metadata().map_err(failed(path))?;
+    Ok(metadata.is_file().then_some(file))
 }
 
 /// Opens a tar of any of the compressions known.

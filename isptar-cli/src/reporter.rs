@@ -54,6 +54,8 @@ pub(crate) struct Telling {
     pub(crate) left_out: bool,
     /// JSON objects instead of lines.
     pub(crate) json: bool,
+    /// Each member has a result, which its JSON object says: it is whole, damaged or missing.
+    pub(crate) results: bool,
 }
 
 /// Tells what a job does.
@@ -94,7 +96,11 @@ impl<'a> Reporter<'a> {
             progress.member();
         }
         if self.telling.json {
-            self.write(&json::line(json::member(entry)));
+            let mut object = json::member(entry);
+            if self.telling.results {
+                object.insert("result".into(), "whole".into());
+            }
+            self.write(&json::line(object));
         } else if self.telling.names {
             let mut line = self.stream.name(&entry.path);
             line.push(b'\n');
@@ -115,7 +121,11 @@ impl<'a> Reporter<'a> {
     fn failed(&mut self, path: &MemberPath, error: &Error) {
         self.worst = self.worst.max(Exit::of_member(error));
         if self.telling.json {
-            let mut object = json::message("error", Some(path), &failure::chain(error));
+            let kind = if self.telling.results { "member" } else { "error" };
+            let mut object = json::message(kind, Some(path), &failure::chain(error));
+            if self.telling.results {
+                put_result(&mut object, error);
+            }
             if let Some(hint) = failure::hint(error) {
                 object.insert("hint".into(), hint.into_owned().into());
             }
@@ -143,6 +153,19 @@ impl<'a> Reporter<'a> {
             self.write(&json::line(object));
         } else {
             self.aside(|ui| ui.warning(&format!("{path}: {warning}")));
+        }
+    }
+
+    /// Tells what is wrong with the whole archive.
+    pub(crate) fn trouble(&mut self, text: &str, hint: Option<&str>) {
+        if self.telling.json {
+            let mut object = json::message("error", None, text);
+            if let Some(hint) = hint {
+                object.insert("hint".into(), hint.into());
+            }
+            self.write(&json::line(object));
+        } else {
+            self.aside(|ui| ui.error(text, hint));
         }
     }
 
@@ -203,6 +226,16 @@ impl<'a> Reporter<'a> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(Failure::Stdout),
         }
+    }
+}
+
+/// Puts the result of a member that is not whole, and which bytes it has.
+fn put_result(object: &mut json::Object, error: &Error) {
+    let result = if matches!(error, Error::NotFound(_)) { "missing" } else { "damaged" };
+    object.insert("result".into(), result.into());
+    if let Error::CorruptMember { range, .. } = error {
+        object.insert("start".into(), range.start.into());
+        object.insert("end".into(), range.end.into());
     }
 }
 

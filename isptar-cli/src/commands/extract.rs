@@ -107,7 +107,7 @@ impl Args {
 
     fn telling(&self) -> Telling {
         let names = self.verbose || self.dry_run;
-        Telling { names, left_out: names, json: self.json }
+        Telling { names, left_out: names, json: self.json, results: false }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod extract;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod verify;
 
 mod select;
 mod store;

@@ -58,7 +58,7 @@ impl StoreArgs {
 
     /// Returns what is told while the archive is made.
     pub(crate) fn telling(&self) -> Telling {
-        Telling { names: self.verbose, left_out: self.verbose, json: self.json }
+        Telling { names: self.verbose, left_out: self.verbose, json: self.json, results: false }
     }
 }
 

@@ -13,3 +13,4 @@ mod program;
 mod strace;
 mod support;
 mod tree;
+mod verify;
