@@ -114,6 +114,9 @@ pub enum LeftOut {
     /// It is not in the archive, which has its directory only in part.
     #[error("not archived, like other things in its directory")]
     Partial,
+    /// The contents of a directory that were left out of the archive by intent.
+    #[error("its contents were not archived")]
+    Contents,
     /// It is not in the archive, whose maker could not read its directory.
     #[error("its directory could not be read when it was archived")]
     Unknown,

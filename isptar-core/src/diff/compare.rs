@@ -89,8 +89,7 @@ impl Comparer {
         self.content(old, new, other_time.is_some(), &mut compared);
         self.metadata(old, new, &mut compared);
         compared.fields.extend(other_time);
-        compared.unrecorded |=
-            !self.ignore.mtime && (old.mtime.is_none() || new.mtime.is_none());
+        compared.unrecorded |= !self.ignore.mtime && (old.mtime.is_none() || new.mtime.is_none());
         self.xattrs(old, new, &mut compared);
         compared
     }
@@ -155,10 +154,8 @@ impl Comparer {
             }
         };
         let id = |number, name: &[u8]| Id { number, name: name.to_vec() };
-        let owner =
-            other_user.then(|| Field::Owner(id(old.uid, &old.user), id(new.uid, &user)));
-        let group =
-            other_group.then(|| Field::Group(id(old.gid, &old.group), id(new.gid, &group)));
+        let owner = other_user.then(|| Field::Owner(id(old.uid, &old.user), id(new.uid, &user)));
+        let group = other_group.then(|| Field::Group(id(old.gid, &old.group), id(new.gid, &group)));
         (owner, group)
     }
 
@@ -176,8 +173,8 @@ impl Comparer {
             return;
         }
         if !self.old.xattrs.are_known(old) || !self.new.xattrs.are_known(new) {
-            compared.unrecorded |= self.old.xattrs == Attributes::Unknown
-                || self.new.xattrs == Attributes::Unknown;
+            compared.unrecorded |=
+                self.old.xattrs == Attributes::Unknown || self.new.xattrs == Attributes::Unknown;
         } else if old.xattr != new.xattr {
             compared.fields.push(Field::Xattr(old.xattr, new.xattr));
         }

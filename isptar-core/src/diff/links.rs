@@ -19,10 +19,7 @@ pub(super) struct ListedLinks {
 impl ListedLinks {
     /// Notes that a name is not compared.
     pub(super) fn forget(&mut self, entry: &Entry) {
-        if !matches!(
-            entry.kind,
-            Kind::Directory | Kind::Symlink { .. } | Kind::HardLink { .. }
-        ) {
+        if !matches!(entry.kind, Kind::Directory | Kind::Symlink { .. } | Kind::HardLink { .. }) {
             self.gone.insert(hash(&entry.path));
         }
     }

@@ -239,6 +239,3 @@ fn tell(difference: &Difference, report: &mut DiffReport, observer: &mut dyn Obs
     }
     observer.event(Event::Differs { difference });
 }
-
-#[cfg(test)]
-mod tests;

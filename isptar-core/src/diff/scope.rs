@@ -30,9 +30,7 @@ impl<'a> Scope<'a> {
     /// Returns whether something that is to be compared may be below a directory.
     pub(super) fn leads_to(&self, path: &MemberPath) -> bool {
         match self.only.paths() {
-            Some(paths) => {
-                paths.iter().any(|only| only.is_within(path) || path.is_within(only))
-            }
+            Some(paths) => paths.iter().any(|only| only.is_within(path) || path.is_within(only)),
             None => true,
         }
     }

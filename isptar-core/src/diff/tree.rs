@@ -29,6 +29,8 @@ pub(super) struct Job<'a> {
     tree_links: TreeLinks,
     /// The topmost listed name that the job is below.
     root: Option<MemberPath>,
+    /// The listed directory that a pattern excludes and the listing may be inside of.
+    excluded: Option<MemberPath>,
     /// The listed directories that the job is in, and how well their contents are known.
     directories: Vec<(MemberPath, Known)>,
     /// What was not looked at, of which the job may be inside.
@@ -58,6 +60,7 @@ impl<'a> Job<'a> {
             listed_links: ListedLinks::default(),
             tree_links: TreeLinks::default(),
             root: None,
+            excluded: None,
             directories: Vec::new(),
             hidden: Vec::new(),
             report: DiffReport::default(),
@@ -65,18 +68,12 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn run(mut self, observer: &mut dyn Observer) -> Result<DiffReport> {
-        let mut excluded: Option<MemberPath> = None;
-        while let Some(entry) = self.listing.next(&mut self.report.failed, observer)? {
-            let is_dir = entry.kind == Kind::Directory;
-            let inside = excluded.as_ref().is_some_and(|above| entry.path.is_within(above));
-            if inside || self.options.exclude.matches(&entry.path, is_dir) {
-                if !inside {
-                    excluded = Some(entry.path.clone());
-                }
-                self.listed_links.forget(&entry);
-                continue;
-            }
-            self.entry(&entry, observer)?;
+        let mut current = self.next_entry(observer)?;
+        while let Some(entry) = current {
+            let next = self.next_entry(observer)?;
+            let empty = !next.as_ref().is_some_and(|next| next.path.is_within(&entry.path));
+            self.entry(&entry, empty, observer)?;
+            current = next;
         }
         self.extras(observer)?;
         self.scope.tell_missing(&mut self.report, observer);
@@ -85,8 +82,26 @@ impl<'a> Job<'a> {
         Ok(self.report)
     }
 
-    /// Compares one entry, after what comes before it in the tree.
-    fn entry(&mut self, entry: &Entry, observer: &mut dyn Observer) -> Result<()> {
+    /// Returns the next entry that no pattern excludes.
+    fn next_entry(&mut self, observer: &mut dyn Observer) -> Result<Option<Entry>> {
+        while let Some(entry) = self.listing.next(&mut self.report.failed, observer)? {
+            let is_dir = entry.kind == Kind::Directory;
+            let above = self.excluded.as_ref();
+            let inside = above.is_some_and(|above| entry.path.is_within(above));
+            if !inside && !self.options.exclude.matches(&entry.path, is_dir) {
+                return Ok(Some(entry));
+            }
+            if !inside {
+                self.excluded = Some(entry.path.clone());
+            }
+            self.listed_links.forget(&entry);
+        }
+        Ok(None)
+    }
+
+    /// Compares one entry, after what comes before it in the tree; `empty` says that nothing listed
+    /// is below it.
+    fn entry(&mut self, entry: &Entry, empty: bool, observer: &mut dyn Observer) -> Result<()> {
         if !self.root.as_ref().is_some_and(|root| entry.path.is_within(root)) {
             self.extras(observer)?;
             self.directories.clear();
@@ -98,6 +113,7 @@ impl<'a> Job<'a> {
         let seen = self.seek(&entry.path, observer)?;
         self.leave_directories(&entry.path);
         let wanted = self.scope.takes(&entry.path, is_dir);
+        let there = seen.is_some();
         if wanted {
             self.compare(entry, seen, observer)?;
         } else {
@@ -110,6 +126,13 @@ impl<'a> Job<'a> {
                 (None, false) => Known::All,
             };
             self.directories.push((entry.path.clone(), known));
+            if wanted && there && empty && known == Known::Partial {
+                // A mount or a cache may be large, and there is nothing to compare with.
+                self.report.left_out += 1;
+                let (path, reason) = (&entry.path, LeftOut::Contents);
+                observer.event(Event::LeftOut { path, reason });
+                self.walked.skip_contents(path, observer);
+            }
         }
         if !wanted && !self.scope.leads_to(&entry.path) {
             self.walked.skip_contents(&entry.path, observer);
@@ -128,7 +151,7 @@ impl<'a> Job<'a> {
                 return Ok(None);
             }
             match self.walked.take() {
-                Some(Seen::Hidden(path, reason)) => self.hidden.push((path, reason)),
+                Some(Seen::Hidden(path, reason)) => self.hide(path, reason),
                 Some(seen) if order == Ordering::Less => self.extra(seen, observer),
                 seen => return Ok(seen),
             }
@@ -153,7 +176,7 @@ impl<'a> Job<'a> {
                 let reason = LeftOut::Socket;
                 return observer.event(Event::LeftOut { path: &path, reason });
             }
-            Seen::Hidden(path, reason) => return self.hidden.push((path, reason)),
+            Seen::Hidden(path, reason) => return self.hide(path, reason),
         };
         let path = &found.path;
         self.leave_directories(path);
@@ -197,8 +220,7 @@ impl<'a> Job<'a> {
                 self.report.compared += 1;
                 self.listed_links.forget(entry);
                 let word = self.listing.resolve(entry).map_or("hard", |entry| entry.kind.word());
-                let (content, fields) =
-                    (ContentChange::Differs, vec![Field::Type(word, "socket")]);
+                let (content, fields) = (ContentChange::Differs, vec![Field::Type(word, "socket")]);
                 self.tell(path, Change::Changed { content, fields }, observer);
                 Ok(())
             }
@@ -213,9 +235,7 @@ impl<'a> Job<'a> {
     fn missing(&mut self, entry: &Entry, observer: &mut dyn Observer) {
         let path = &entry.path;
         self.listed_links.forget(entry);
-        while self.hidden.last().is_some_and(|(hidden, _)| !path.is_within(hidden)) {
-            self.hidden.pop();
-        }
+        self.leave_hidden(path);
         match self.hidden.last() {
             Some((_, Some(reason))) => {
                 self.report.left_out += 1;
@@ -441,7 +461,7 @@ impl<'a> Job<'a> {
         if let Some(lost) = &found.lost {
             let source = std::io::Error::new(lost.kind(), lost.to_string());
             self.unreadable(found, "read the directory", source, observer);
-            self.hidden.push((found.path.clone(), None));
+            self.hide(found.path.clone(), None);
         }
     }
 
@@ -465,6 +485,18 @@ impl<'a> Job<'a> {
         tell(&Difference { path, change }, &mut self.report, observer);
     }
 
+    /// Notes that a name, and what is in it, was not looked at.
+    fn hide(&mut self, path: MemberPath, reason: Option<LeftOut>) {
+        self.leave_hidden(&path);
+        self.hidden.push((path, reason));
+    }
+
+    fn leave_hidden(&mut self, path: &MemberPath) {
+        while self.hidden.last().is_some_and(|(hidden, _)| !path.is_within(hidden)) {
+            self.hidden.pop();
+        }
+    }
+
     fn leave_directories(&mut self, path: &MemberPath) {
         while self.directories.last().is_some_and(|(above, _)| !path.is_within(above)) {
             self.directories.pop();
@@ -475,6 +507,7 @@ impl<'a> Job<'a> {
 /// Returns whether two files can differ in content alone.
 fn reads_content(old: &Entry, found: &Found) -> bool {
     let size = u64::try_from(found.stat.st_size).unwrap_or(0);
-    found.file_type() == rustix::fs::FileType::RegularFile && old.kind == Kind::File { size }
+    found.file_type() == rustix::fs::FileType::RegularFile
+        && old.kind == Kind::File { size }
         && size > 0
 }
