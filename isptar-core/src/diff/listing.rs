@@ -29,6 +29,7 @@ const HOPS: usize = 40;
 pub struct Listing<'a> {
     source: Box<dyn Source + 'a>,
     pub(super) recorded: Recorded,
+    limits: Limits,
 }
 
 /// What entries of an archive tell.
@@ -84,7 +85,8 @@ impl<'a> Listing<'a> {
     pub fn of<R: ReadAt>(archive: &'a Archive<R>, observer: &mut dyn Observer) -> Result<Self> {
         if archive.info().sorted {
             let source = Box::new(Sorted { archive, entries: archive.entries() });
-            return Ok(Self { source, recorded: Recorded::ALL });
+            let (recorded, limits) = (Recorded::ALL, *archive.limits());
+            return Ok(Self { source, recorded, limits });
         }
         let mut names = Names::default();
         for entry in archive.entries() {
@@ -98,7 +100,8 @@ impl<'a> Listing<'a> {
             if archive.is_classic() { Attributes::Unknown } else { Attributes::WhereGiven };
         let recorded = Recorded { nanos: false, xattrs };
         let contents = Contents::Archive(archive);
-        Ok(Self { source: Box::new(names.collected(contents)), recorded })
+        let limits = *archive.limits();
+        Ok(Self { source: Box::new(names.collected(contents)), recorded, limits })
     }
 
     /// Reads any tar from front to back, and with `digest` all its contents.
@@ -113,7 +116,7 @@ impl<'a> Listing<'a> {
     ) -> Result<Listing<'static>> {
         let mut names = Names::default();
         let mut maps = HashMap::new();
-        let limits = tar.limits().clone();
+        let limits = *tar.limits();
         while let Some(mut member) = tar.next()? {
             if observer.cancelled() {
                 return Err(Error::Cancelled);
@@ -139,7 +142,7 @@ impl<'a> Listing<'a> {
         }
         let contents: Contents<'static, Vec<u8>> = Contents::Read(maps);
         let recorded = Recorded { nanos: false, xattrs: Attributes::Unknown };
-        Ok(Listing { source: Box::new(names.collected(contents)), recorded })
+        Ok(Listing { source: Box::new(names.collected(contents)), recorded, limits })
     }
 
     /// Returns the next entry whose name is fit for a file system; others are told and counted.
@@ -153,7 +156,7 @@ impl<'a> Listing<'a> {
                 return Err(Error::Cancelled);
             }
             let Some(entry) = self.source.next().transpose()? else { return Ok(None) };
-            let reason = match SafePath::new(&entry.path, &Limits::default()) {
+            let reason = match SafePath::new(&entry.path, &self.limits) {
                 Ok(_) if entry.path.is_canonical() => return Ok(Some(entry)),
                 Ok(_) => Error::UnsafePath {
                     path: entry.path.clone(),
