@@ -47,7 +47,7 @@ mod tests {
     fn every_shell_learns_every_command() {
         for shell in Shell::value_variants() {
             let script = String::from_utf8(script(*shell)).unwrap();
-            for command in ["create", "ls", "extract", "cat", "info", "convert"] {
+            for command in ["create", "ls", "extract", "cat", "info", "diff", "convert"] {
                 assert!(script.contains(command), "{shell}: {command}");
             }
         }

@@ -5,6 +5,7 @@
 
 mod archive;
 mod commands;
+mod diff;
 mod foreign;
 mod interop;
 mod kill;
