@@ -8,6 +8,7 @@ mod commands;
 mod foreign;
 mod interop;
 mod kill;
+mod limits;
 mod memory;
 mod program;
 mod strace;
