@@ -142,6 +142,7 @@ fn line_of(forge: &Forge, path: &str) -> String {
 }
 
 /// Lies in the line of one entry: location, sizes, chunks, keys.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn lines() -> Vec<Lie> {
     let forge = Forge::of(&build(&sound(), 6));
     let a = line_of(&forge, "a");
@@ -324,6 +325,7 @@ fn lines() -> Vec<Lie> {
 }
 
 /// Lies of the listing as a whole, of tables, archive info and the parts around them.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn wholes() -> Vec<Lie> {
     let forge = Forge::of(&build(&sound(), 6));
     let text = forge.listing();
