@@ -9,6 +9,7 @@ mod diff;
 mod foreign;
 mod interop;
 mod kill;
+mod limits;
 mod memory;
 mod program;
 mod strace;
