@@ -6,6 +6,7 @@
 mod archive;
 mod commands;
 mod foreign;
+mod inject;
 mod interop;
 mod kill;
 mod memory;

@@ -6,8 +6,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 
 use super::directory::{ACL_ACCESS, ACL_DEFAULT, Directories, Missing, in_the_way};
 use super::metadata::{Place, Restorer, file_type};
@@ -19,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::format::timestamp::Timestamp;
-use crate::path::SafePath;
+use crate::observe::Warning;
+use crate::path::{MemberPath, SafePath};
 
 /// A member's content, and the metadata that only its headers have.
 pub(super) trait Source: Content {
@@ -69,9 +71,20 @@ impl Written {
 
 /// Returns a hash that stands for a name.
 pub(super) fn hash(path: &SafePath) -> u64 {
+    hash_of(path.as_bytes())
+}
+
+fn hash_of(path: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    path.as_bytes().hash(&mut hasher);
+    path.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Returns the path of `other` in the directory of `path`, whose last component is `name`.
+fn sibling(path: &SafePath, name: &[u8], other: &[u8]) -> Vec<u8> {
+    let bytes = path.as_bytes();
+    let directory = bytes.strip_suffix(name).unwrap_or_default();
+    [directory, other].concat()
 }
 
 /// What is done where something stands already.
@@ -81,6 +94,14 @@ enum Decision {
     Replace,
     Keep,
 }
+
+/// The name of a file that is being restored: what all temporary names begin with, and 16 digits
+/// that its own name gives. A run that was killed leaves it, and the next one recognises it.
+const TEMPORARY: &[u8] = b".isptar-";
+
+/// Mode of a file whose content is being written, until it gets its own: what a run that was killed
+/// left under a member's name is known by it.
+const UNFINISHED: Mode = Mode::WUSR;
 
 /// The tree that members are restored to.
 #[derive(Debug)]
@@ -94,6 +115,8 @@ pub(super) struct Target {
     /// made, and of those that were there.
     made: HashSet<u64>,
     kept: HashSet<u64>,
+    /// Hashes of the names of members that look like temporary files.
+    lookalikes: HashSet<u64>,
 }
 
 impl Target {
@@ -107,6 +130,7 @@ impl Target {
             buffer: Buffer::default(),
             made: HashSet::new(),
             kept: HashSet::new(),
+            lookalikes: HashSet::new(),
         })
     }
 
@@ -139,8 +163,7 @@ impl Target {
         if self.directories.has_default_acl() {
             self.directories.enter(path, &tell.path)?;
             for attribute in [ACL_ACCESS, ACL_DEFAULT] {
-                // Where there is none, that is what is wanted.
-                let _none = rustix::fs::fremovexattr(self.directories.current(), attribute);
+                Place::Directory(self.directories.current()).remove_attribute(attribute);
             }
             self.directories.forget_acl();
         }
@@ -167,7 +190,7 @@ impl Target {
         }
         tell.shown = self.directories.shown(path);
         self.directories.enter(path, &tell.path)?;
-        let place = Place::Open(self.directories.current());
+        let place = Place::Directory(self.directories.current());
         self.restorer.apply(place, entry, xattrs, tell)?;
         self.directories.forget_acl();
         Ok(())
@@ -192,8 +215,18 @@ impl Target {
         }
         let inherits = self.directories.has_default_acl();
         let directory = self.directories.current();
+        if name.starts_with(TEMPORARY) {
+            self.lookalikes.insert(hash(path));
+        }
         let direct = small && decision == Decision::Create;
-        let made = Made::new(directory, name, direct, tell, create_file)?;
+        let made = if direct {
+            Made::new(directory, name, true, tell, create_file)?
+        } else {
+            let is_member = |temporary: &[u8]| {
+                self.lookalikes.contains(&hash_of(&sibling(path, name, temporary)))
+            };
+            Made::locked(directory, name, tell, is_member)?
+        };
         let file = &made.value;
         let shown = tell.shown.clone();
         let mut writer = Writer::new(file, entry.sparse, &shown);
@@ -337,8 +370,20 @@ impl Target {
                     || !self.restorer.agrees(&existing, entry)
             }
         };
+        if !replace && is_unfinished(&existing, entry) {
+            tell.mention(&Warning::Unfinished);
+            return Ok((name, Decision::Replace));
+        }
         Ok((name, if replace { Decision::Replace } else { Decision::Keep }))
     }
+}
+
+/// What comes of looking for what a killed run left under a temporary name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leftover {
+    Removed,
+    /// Another run works on it, or it is no leftover.
+    InUse,
 }
 
 /// Something that was made in a directory, under its name or a temporary one.
@@ -412,15 +457,96 @@ impl<'a, T> Made<'a, T> {
     }
 }
 
+impl<'a> Made<'a, OwnedFd> {
+    /// Makes a file under the temporary name that belongs to `name`, locked while it is written.
+    /// What a killed run left there is removed, which is told. `is_member` says whether this run
+    /// restored a member under such a name.
+    fn locked(
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+        tell: &mut Tell<'_>,
+        is_member: impl Fn(&[u8]) -> bool,
+    ) -> Result<Self> {
+        let temporary = temporary_name_of(name);
+        for _ in 0..2 {
+            match create_file(directory, &temporary) {
+                Ok(value) if is_ours(directory, &temporary, &value) => {
+                    return Ok(Self { directory, name, temporary: Some(temporary), value });
+                }
+                Ok(_) => break,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(Error::io("make", &tell.shown)(error)),
+            }
+            if is_member(&temporary) || remove_leftover(directory, &temporary) == Leftover::InUse {
+                break;
+            }
+            tell.mention(&Warning::Leftover(MemberPath::new(temporary.clone())));
+        }
+        Self::new(directory, name, false, tell, create_file)
+    }
+}
+
+/// Locks a temporary file that was just made; returns whether the name still leads to it, and no
+/// other run took it for a leftover.
+fn is_ours(directory: BorrowedFd<'_>, name: &[u8], file: &OwnedFd) -> bool {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => false,
+        // Without locks nobody takes anything for a leftover.
+        Err(_) => true,
+        Ok(()) => is_at(directory, name, file),
+    }
+}
+
+/// Removes a regular file that no run works on.
+fn remove_leftover(directory: BorrowedFd<'_>, name: &[u8]) -> Leftover {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            rustix::fs::openat(directory, name, flags | OFlags::WRONLY, Mode::empty())
+        }
+        opened => opened,
+    };
+    let Ok(file) = file else { return Leftover::InUse };
+    let regular = rustix::fs::fstat(&file).is_ok_and(|stat| kind_of(&stat) == FileType::RegularFile);
+    let idle = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if regular
+        && idle
+        && is_at(directory, name, &file)
+        && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok()
+    {
+        return Leftover::Removed;
+    }
+    Leftover::InUse
+}
+
+/// Returns whether a name leads to an open file.
+fn is_at(directory: BorrowedFd<'_>, name: &[u8], file: &OwnedFd) -> bool {
+    let opened = rustix::fs::fstat(file).map(|stat| identity(&stat));
+    let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    opened.is_ok() && opened == named.map(|stat| identity(&stat))
+}
+
 /// Returns a name that nothing is likely to have.
 fn temporary_name() -> Vec<u8> {
     // Each state has keys of its own, which the system's randomness began.
-    format!(".isptar-{:016x}", RandomState::new().hash_one(0u8)).into_bytes()
+    temporary_of(RandomState::new().hash_one(0u8))
+}
+
+/// Returns the temporary name that belongs to a name, the same in every run.
+fn temporary_name_of(name: &[u8]) -> Vec<u8> {
+    let digest = Sha256::digest(name);
+    temporary_of(digest.first_chunk().copied().map_or(0, u64::from_be_bytes))
+}
+
+fn temporary_of(number: u64) -> Vec<u8> {
+    let mut name = TEMPORARY.to_vec();
+    name.extend_from_slice(format!("{number:016x}").as_bytes());
+    name
 }
 
 fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
+    rustix::fs::openat(directory, name, flags, UNFINISHED)
 }
 
 fn make(directory: BorrowedFd<'_>, name: &[u8], kind: &Kind) -> rustix::io::Result<()> {
@@ -443,6 +569,17 @@ fn stat(directory: BorrowedFd<'_>, name: &[u8], tell: &Tell<'_>) -> Result<Optio
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(Error::io("look at", &tell.shown)(error)),
     }
+}
+
+/// Returns whether what stands there is what a run left that was killed while it wrote the member.
+fn is_unfinished(existing: &Stat, entry: &Entry) -> bool {
+    let user = rustix::process::geteuid();
+    kind_of(existing) == FileType::RegularFile
+        && Mode::from_raw_mode(existing.st_mode) == UNFINISHED
+        && entry.mode & 0o7777 != UNFINISHED.as_raw_mode()
+        && existing.st_nlink == 1
+        && (user.is_root() || existing.st_uid == user.as_raw())
+        && u64::try_from(existing.st_size).is_ok_and(|size| size <= entry.kind.size())
 }
 
 fn kind_of(stat: &Stat) -> FileType {

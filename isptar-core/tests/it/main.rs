@@ -4,6 +4,7 @@
 mod classic;
 mod damage;
 mod dump;
+mod faults;
 mod list;
 mod open;
 mod properties;
