@@ -5,12 +5,14 @@
 
 mod archive;
 mod commands;
+mod disk;
 mod foreign;
 mod inject;
 mod interop;
 mod kill;
 mod memory;
 mod program;
+mod restoring;
 mod strace;
 mod support;
 mod tree;

@@ -250,9 +250,7 @@ fn open_any(
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
     match rustix::fs::openat(parent, name, flags | OFlags::RDONLY, Mode::empty()) {
-        Err(Errno::ACCESS) => {
-            rustix::fs::openat(parent, name, flags | OFlags::PATH, Mode::empty())
-        }
+        Err(Errno::ACCESS) => rustix::fs::openat(parent, name, flags | OFlags::PATH, Mode::empty()),
         opened => opened,
     }
 }

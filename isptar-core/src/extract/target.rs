@@ -493,7 +493,8 @@ fn is_ours(directory: BorrowedFd<'_>, name: &[u8], file: &OwnedFd) -> bool {
         Err(Errno::WOULDBLOCK) => false,
         // Without locks nobody takes anything for a leftover.
         Err(_) => true,
-        Ok(()) => is_at(directory, name, file),
+        // A look that fails says nothing of another run.
+        Ok(()) => is_at(directory, name, file).unwrap_or(true),
     }
 }
 
@@ -507,11 +508,12 @@ fn remove_leftover(directory: BorrowedFd<'_>, name: &[u8]) -> Leftover {
         opened => opened,
     };
     let Ok(file) = file else { return Leftover::InUse };
-    let regular = rustix::fs::fstat(&file).is_ok_and(|stat| kind_of(&stat) == FileType::RegularFile);
+    let regular =
+        rustix::fs::fstat(&file).is_ok_and(|stat| kind_of(&stat) == FileType::RegularFile);
     let idle = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
     if regular
         && idle
-        && is_at(directory, name, &file)
+        && is_at(directory, name, &file) == Ok(true)
         && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok()
     {
         return Leftover::Removed;
@@ -520,10 +522,12 @@ fn remove_leftover(directory: BorrowedFd<'_>, name: &[u8]) -> Leftover {
 }
 
 /// Returns whether a name leads to an open file.
-fn is_at(directory: BorrowedFd<'_>, name: &[u8], file: &OwnedFd) -> bool {
-    let opened = rustix::fs::fstat(file).map(|stat| identity(&stat));
-    let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-    opened.is_ok() && opened == named.map(|stat| identity(&stat))
+fn is_at(directory: BorrowedFd<'_>, name: &[u8], file: &OwnedFd) -> rustix::io::Result<bool> {
+    let opened = rustix::fs::fstat(file)?;
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        named => Ok(identity(&opened) == identity(&named?)),
+    }
 }
 
 /// Returns a name that nothing is likely to have.

@@ -218,11 +218,12 @@ fn convert_fails_at_any_read_without_harm() {
         for at in 0.. {
             fs::write(&path, "old").unwrap();
             let fault = Fault::new(at, errno);
-            let ended = TarReader::new(FaultyReader(&tar, &fault), Limits::default())
-                .and_then(|mut tar| {
+            let ended = TarReader::new(FaultyReader(&tar, &fault), Limits::default()).and_then(
+                |mut tar| {
                     let mut sink = FileSink::create(&path)?;
                     convert(&mut tar, &mut sink, &CreateOptions::default(), &mut ())
-                });
+                },
+            );
             assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "call {at}");
             let old = fs::read(&path).unwrap() == b"old";
             assert_eq!(old, ended.is_err(), "call {at}");
@@ -282,7 +283,8 @@ impl ReadAt for FaultyAt<'_> {
 fn archive() -> Vec<u8> {
     let mut items = vec![dir("d"), link("d/l", "x")];
     for number in 0..6u64 {
-        items.push(file(&format!("d/small{number}"), &noise(3000 + 4000 * number as usize, number)));
+        items
+            .push(file(&format!("d/small{number}"), &noise(3000 + 4000 * number as usize, number)));
     }
     items.push(file("e", &noise((2 << 20) + 5, 7)));
     items.push(file("f", &noise(40_000, 8)));
@@ -338,8 +340,9 @@ fn what_cannot_be_read_costs_the_members_that_it_is_in() {
                 .map(|(name, _)| name.as_str())
                 .collect();
             assert_eq!(report.failed, expected.len() as u64, "{bad:?} {strict}");
-            let missing = missing(&at, &good);
-            assert_eq!(missing, expected, "{bad:?} {strict}");
+            // The directory is made all the same, for what is in it.
+            let expected: Vec<&str> = expected.into_iter().filter(|name| *name != "d").collect();
+            assert_eq!(missing(&at, &good), expected, "{bad:?} {strict}");
             fs::remove_dir_all(&at).unwrap();
         }
     }
