@@ -81,8 +81,7 @@ fn a_target_that_may_not_be_written_is_told_and_stays() {
     world.file("target/tree/a", b"old");
     let done = as_nobody(&world, "extract a.tar.gz -C target").with_status(3);
     for name in ["a", "b"] {
-        let said =
-            format!("isptar: error: tree/{name}: cannot make target/tree/{name}: Permission");
+        let said = format!("isptar: error: cannot make target/tree/{name}: Permission");
         assert!(done.err.contains(&said), "{}", done.err);
     }
     assert_eq!(world.names("target/tree"), ["a"]);
@@ -101,7 +100,7 @@ fn sources_that_may_not_be_read_are_told_and_the_rest_is_stored() {
     set_mode(&world, "tree/hidden", 0o600);
     nobodys(&world, "out", 0o755);
     let done = as_nobody(&world, "create out/a.tar.gz tree").with_status(3);
-    for said in ["tree/closed: cannot read the directory", "tree/hidden: cannot open"] {
+    for said in ["cannot read the directory tree/closed: Perm", "cannot open tree/hidden: Perm"] {
         assert!(done.err.contains(said), "{}", done.err);
     }
     let done = world.run(&["ls", "out/a.tar.gz"]).with_status(0);
