@@ -77,8 +77,11 @@ fn only_directory(at: &OwnedFd) -> Option<String> {
 fn a_full_disk_leaves_the_old_archive_whatever_its_size() {
     let world = World::new();
     let Some(disk) = Disk::mount(&world, "disk", "tmpfs", "size=64k") else { return };
-    for number in 0..30u64 {
-        world.file(&format!("tree/{number}"), &noise(5000 + 100 * number as usize, number + 1));
+    for number in 0..30u32 {
+        world.file(
+            &format!("tree/{number}"),
+            &noise(usize::try_from(5000 + 100 * number).unwrap(), (number + 1).into()),
+        );
     }
     world.file("disk/a.tar.gz", b"old");
     let (mut full, step) = (0, if is_set("ISPTAR_SLOW_TESTS") { 4 } else { 20 });

@@ -411,3 +411,40 @@ fn extract_may_be_killed_or_stopped_at_any_call() {
     eprintln!("extract: {kills} kills, {wrecks} left a temporary file, {stops} runs stopped");
     assert!(kills > 40 && stops > 20 && wrecks > 0);
 }
+
+#[test]
+fn a_source_that_cannot_be_read_in_its_middle_loses_a_chunk_at_most() {
+    if !have(&["strace"]) {
+        return;
+    }
+    const MIB: usize = 1 << 20;
+    let world = World::in_memory();
+    let content = noise(4 * MIB + 5000, 3);
+    world.file("in/tree/big", &content);
+    world.file("in/tree/next", b"next");
+    fs::create_dir(world.path("out")).unwrap();
+    let mut lost = Vec::new();
+    for at in 1..20 {
+        let Some(done) = inject(&world, "pread64", "error=EIO", at, &CREATE) else { break };
+        if done.status == 127 {
+            continue;
+        }
+        let done = done.with_status(3);
+        let archive = Archive::open(fs::File::open(world.path("out/a.tar.gz")).unwrap()).unwrap();
+        assert!(archive.info().incomplete, "{at}");
+        if !done.err.contains("cannot read tree/big: Input/output error") {
+            continue;
+        }
+        let entry = archive.find(&"tree/big".into()).unwrap().unwrap();
+        let mut stored = Vec::new();
+        archive.copy_range(&entry, 0, u64::MAX, &mut stored).unwrap();
+        assert!(entry.dirty && stored.len() == content.len(), "{at}");
+        for (chunk, (stored, good)) in stored.chunks(MIB).zip(content.chunks(MIB)).enumerate() {
+            if stored != good {
+                assert!(stored.iter().all(|&byte| byte == 0), "{at}: wrong bytes in {chunk}");
+                lost.push(chunk);
+            }
+        }
+    }
+    assert_eq!(lost, [0, 1, 2, 3, 4]);
+}

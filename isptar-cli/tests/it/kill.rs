@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PROGRAM, World};
+use crate::support::{PROGRAM, World, is_set};
 use crate::tree::noise;
 
 const PARTIAL: &str = "a.tar.gz.isptar-partial";
@@ -56,9 +56,11 @@ fn a_killed_run_leaves_the_old_archive_as_it_was() {
     world.run(&args).with_status(0);
     let new = world.read("new");
     let mut killed = 0;
-    for moment in 0..20 {
+    let moments = if is_set("ISPTAR_SLOW_TESTS") { 300 } else { 20 };
+    for moment in 0..moments {
         // From the first byte to the last: the last moments are those of syncing and renaming.
-        let status = stop(&world, new.len() as u64 * moment / 19, Signal::KILL);
+        let written = new.len() as u64 * moment / (moments - 1);
+        let status = stop(&world, written, Signal::KILL);
         let found = world.read("out/a.tar.gz");
         if found == old {
             killed += 1;
@@ -69,7 +71,8 @@ fn a_killed_run_leaves_the_old_archive_as_it_was() {
             fs::write(world.path("out/a.tar.gz"), &old).unwrap();
         }
     }
-    assert!(killed >= 10, "only {killed} runs were stopped on their way");
+    eprintln!("create: {killed} of {moments} runs killed while they wrote");
+    assert!(killed >= moments / 2, "only {killed} runs were stopped on their way");
 }
 
 #[test]

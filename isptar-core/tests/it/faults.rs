@@ -282,9 +282,11 @@ impl ReadAt for FaultyAt<'_> {
 /// An archive of small and of big files, larger than what is read of its end at once.
 fn archive() -> Vec<u8> {
     let mut items = vec![dir("d"), link("d/l", "x")];
-    for number in 0..6u64 {
-        items
-            .push(file(&format!("d/small{number}"), &noise(3000 + 4000 * number as usize, number)));
+    for number in 0..6u32 {
+        items.push(file(
+            &format!("d/small{number}"),
+            &noise(usize::try_from(3000 + 4000 * number).unwrap(), number.into()),
+        ));
     }
     items.push(file("e", &noise((2 << 20) + 5, 7)));
     items.push(file("f", &noise(40_000, 8)));
