@@ -1,6 +1,7 @@
 //! Runs of create that do not come to their end.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -119,4 +120,33 @@ fn two_runs_do_not_write_one_archive() {
     assert!(child.wait().unwrap().success());
     world.run(&["ls", "out/a.tar.gz"]).with_status(0);
     assert_eq!(world.names("out"), ["a.tar.gz"]);
+}
+
+#[test]
+fn a_signal_while_an_archive_comes_through_a_pipe_leaves_whole_files_alone() {
+    let world = World::new();
+    for n in 0..4 {
+        world.file(&format!("tree/{n}"), &noise((1 << 20) + 5000, n + 1));
+    }
+    world.run(&["create", "-q", "a.tar.gz", "tree"]).with_status(0);
+    let archive = world.read("a.tar.gz");
+    for (signal, part) in [(Signal::INT, 3), (Signal::TERM, 5), (Signal::HUP, 6)] {
+        let _none = fs::remove_dir_all(world.path("target"));
+        let mut command = Command::new("env");
+        command.current_dir(world.path("")).args(["--default-signal", PROGRAM]);
+        command.args(["extract", "-", "-C", "target"]).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // More than the pipe holds: when it is taken, the program is at its work.
+        stdin.write_all(&archive[..archive.len() * part / 8]).unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        drop(stdin);
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(128 + signal.as_raw()), "{signal:?}");
+        for name in world.names("target/tree") {
+            let (found, good) = (format!("target/tree/{name}"), format!("tree/{name}"));
+            assert!(world.read(&found) == world.read(&good), "{signal:?}: {name}");
+        }
+        assert!(world.names("target/tree").len() < 4, "{signal:?}");
+    }
 }
