@@ -135,6 +135,9 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
         Error::Output { source, path: Some(_), .. } if is_full(source) => {
             Some("make room or write elsewhere; an archive that was there is unchanged")
         }
+        Error::Io { source, .. } if is_full(source) => {
+            Some("make room or restore elsewhere; what was restored so far is whole")
+        }
         Error::Corrupt { .. } => {
             Some("members may be whole: isptar extract - < ARCHIVE reads them from front to back")
         }
@@ -152,7 +155,8 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Returns an error and its causes as one line, `a: b: c`.

@@ -17,5 +17,6 @@ mod ui;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    signals::survive_size_limit();
     cli::run(std::env::args_os()).into()
 }

@@ -221,7 +221,8 @@ impl<'a> Reporter<'a> {
             progress.finish();
         }
         let exit = match (failure, self.signals.received()) {
-            (Failure::Core(Error::Cancelled), Some(number)) => Exit::Signal(number),
+            // The signal may have ended the program that feeds this one as well.
+            (_, Some(number)) if failure.exit() != Exit::Destination => Exit::Signal(number),
             _ => failure.exit(),
         };
         if self.telling.json {

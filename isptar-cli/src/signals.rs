@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::failure::Failure;
@@ -47,6 +47,13 @@ impl Signals {
             number => u8::try_from(number).ok(),
         }
     }
+}
+
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail, as on a full disk, instead of
+/// ending the process, which could clear nothing up then.
+pub(crate) fn survive_size_limit() {
+    // When the system refuses, such a write ends the process, as it would have without this.
+    let _registered = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
 /// Returns the mask of ignored signals that /proc/self/status tells.

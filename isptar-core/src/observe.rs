@@ -169,6 +169,12 @@ pub enum Warning {
     /// A member of the same name came before.
     #[error("stands twice in the archive, the last one counts")]
     Duplicate,
+    /// A temporary file of an earlier run that was killed stood beside it.
+    #[error("{0}, left beside it by an earlier run that was killed, was removed")]
+    Leftover(MemberPath),
+    /// The file that stands there was being written by an earlier run that was killed.
+    #[error("what an earlier run that was killed left of it is replaced")]
+    Unfinished,
     /// The file system has no such metadata.
     #[error("{0} cannot be kept on this file system")]
     NotKept(&'static str),

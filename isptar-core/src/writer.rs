@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
@@ -105,7 +105,7 @@ impl<S: Sink> ArchiveWriter<S> {
                 true => Ok(()),
                 false => Err(io::ErrorKind::NotADirectory.into()),
             });
-            found.map_err(|source| spool_error(Some(spool), source))?;
+            found.map_err(spool_error(Some(spool)))?;
         }
         let limits = Limits::default();
         let level = if options.level == 0 { 0 } else { LISTING_LEVEL };
@@ -327,7 +327,7 @@ impl<S: Sink> ArchiveWriter<S> {
         let mut stream = Vec::new();
         gzip::push_stored(&header, crc32fast::hash(&header), &mut stream);
         output.write(&stream)?;
-        output.copy(&mut listing.spool)?;
+        output.copy(&mut listing.spool, listing.directory.as_deref())?;
         output.write(&packed_tables)?;
         output.write(&packed_info)?;
         output.write(&trailer)?;
@@ -392,15 +392,15 @@ impl<S: Sink> Output<S> {
     }
 
     /// Appends all of a spool.
-    fn copy(&mut self, spool: &mut SpooledTempFile) -> Result<()> {
-        spool.seek(SeekFrom::Start(0)).map_err(|source| spool_error(None, source))?;
+    fn copy(&mut self, spool: &mut SpooledTempFile, directory: Option<&Path>) -> Result<()> {
+        spool.seek(SeekFrom::Start(0)).map_err(spool_error(directory))?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             match spool.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => self.write(&buffer[..count])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(spool_error(None, error)),
+                Err(error) => return Err(spool_error(directory)(error)),
             }
         }
     }
@@ -425,8 +425,10 @@ fn at_end(content: &mut impl Read) -> io::Result<()> {
     }
 }
 
-fn spool_error(directory: Option<&PathBuf>, source: io::Error) -> Error {
-    Error::Output { op: "spool the listing of", path: directory.cloned(), source }
+/// Returns a function that says that the listing could not be spooled, and where.
+fn spool_error(directory: Option<&Path>) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = directory.map(Path::to_path_buf);
+    move |source| Error::Output { op: "spool the listing of", path, source }
 }
 
 /// Collects entries and packs them block by block into a spool.
@@ -443,6 +445,8 @@ struct ListingWriter {
     identity: Sha256,
     tables: Tables,
     spool: SpooledTempFile,
+    /// Where the spool is, when that was said.
+    directory: Option<PathBuf>,
 }
 
 /// A listing that is complete.
@@ -452,6 +456,7 @@ struct Listing {
     packed_len: u64,
     tables: Tables,
     spool: SpooledTempFile,
+    directory: Option<PathBuf>,
     packer: Packer,
 }
 
@@ -473,8 +478,8 @@ fn pack_text(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
 }
 
 impl ListingWriter {
-    fn new(level: u8, limits: Limits, spool: Option<&std::path::Path>) -> Self {
-        let spool = match spool {
+    fn new(level: u8, limits: Limits, directory: Option<&Path>) -> Self {
+        let spool = match directory {
             Some(directory) => tempfile::spooled_tempfile_in(SPOOL_MEMORY, directory),
             None => tempfile::spooled_tempfile(SPOOL_MEMORY),
         };
@@ -489,6 +494,7 @@ impl ListingWriter {
             identity: Sha256::new(),
             tables: Tables::default(),
             spool,
+            directory: directory.map(Path::to_path_buf),
         }
     }
 
@@ -510,7 +516,8 @@ impl ListingWriter {
     fn flush(&mut self) -> Result<()> {
         let mut stream = Vec::new();
         pack_text(&mut self.packer, &self.text, &mut stream);
-        self.spool.write_all(&stream).map_err(|source| spool_error(None, source))?;
+        let failed = spool_error(self.directory.as_deref());
+        self.spool.write_all(&stream).map_err(failed)?;
         self.identity.update(&self.text);
         self.text_len += self.text.len() as u64;
         self.packed_len += stream.len() as u64;
@@ -534,6 +541,7 @@ impl ListingWriter {
             packed_len: self.packed_len,
             tables: self.tables,
             spool: self.spool,
+            directory: self.directory,
             packer: self.packer,
         };
         Ok(listing)

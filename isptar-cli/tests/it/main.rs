@@ -6,12 +6,15 @@
 mod archive;
 mod commands;
 mod diff;
+mod disk;
 mod foreign;
+mod inject;
 mod interop;
 mod kill;
 mod limits;
 mod memory;
 mod program;
+mod restoring;
 mod strace;
 mod support;
 mod tree;

@@ -18,6 +18,9 @@ use crate::path::MemberPath;
 /// and the whole listing of a small archive.
 const TAIL: u64 = 64 << 10;
 
+/// The fewest bytes that are tried where so many cannot be read: trailer and info are within them.
+const LEAST_TAIL: u64 = 4 << 10;
+
 /// Packed bytes of the header of `.backup.info`: one stored block.
 pub(crate) const HEADER_STREAM: u64 = 535;
 
@@ -33,10 +36,17 @@ impl<R: ReadAt> Tailed<R> {
     fn new(source: R) -> Result<Self> {
         let input = |offset| move |source| Error::Input { offset, source };
         let size = source.size().map_err(input(0))?;
-        let tail_start = size.saturating_sub(TAIL);
-        let mut tail = vec![0; usize::try_from(size - tail_start).unwrap_or(0)];
-        source.read_exact_at(&mut tail, tail_start).map_err(input(tail_start))?;
-        Ok(Self { source, tail, tail_start })
+        let mut len = TAIL;
+        loop {
+            let tail_start = size.saturating_sub(len);
+            let mut tail = vec![0; usize::try_from(size - tail_start).unwrap_or(0)];
+            match source.read_exact_at(&mut tail, tail_start) {
+                Ok(()) => return Ok(Self { source, tail, tail_start }),
+                // What cannot be read may be a member: that costs the member alone.
+                Err(_) if len > LEAST_TAIL => len /= 4,
+                Err(error) => return Err(input(tail_start)(error)),
+            }
+        }
     }
 
     pub(super) fn into_inner(self) -> R {

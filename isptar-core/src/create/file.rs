@@ -256,15 +256,14 @@ impl BigFile {
 
     fn read_part(&mut self, part: std::ops::Range<usize>, offset: u64) {
         let want = part.len();
-        if self.error.is_some() {
-            return;
-        }
         match read_full(&self.file, &mut self.chunk[part], offset) {
             Ok(count) => self.short |= count < want,
-            Err(source) => {
+            // A bad sector costs the rest of a chunk, not the rest of the file.
+            Err(source) if self.error.is_none() => {
                 let path = PathBuf::from(self.header.path.to_string());
                 self.error = Some(Error::Io { op: "read", path, source });
             }
+            Err(_) => {}
         }
     }
 

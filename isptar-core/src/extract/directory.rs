@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::metadata::by_handle;
 use crate::error::{Error, Result};
 use crate::path::{MemberPath, SafePath, printable};
 
@@ -16,8 +17,7 @@ use crate::path::{MemberPath, SafePath, printable};
 const OPEN_AT_MOST: usize = 16;
 
 /// How directories are opened: a symbolic link gives ENOTDIR.
-const OPEN: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const OPEN: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The attributes that hold ACLs.
 pub(super) const ACL_ACCESS: &str = "system.posix_acl_access";
@@ -55,9 +55,8 @@ impl Directories {
     /// Makes the target directory if it is missing, and opens it.
     pub(super) fn open(target: &Path) -> Result<Self> {
         fs::create_dir_all(target).map_err(Error::io("create", target))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(target, flags, Mode::empty());
-        let root = root.map_err(Error::io("open", target))?;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = open_any(CWD, target, flags).map_err(Error::io("open", target))?;
         let root = Level { name: Vec::new(), handle: Some(root), default_acl: None };
         Ok(Self { root, path: target.to_path_buf(), chain: Vec::new(), open: 0 })
     }
@@ -103,7 +102,13 @@ impl Directories {
     pub(super) fn has_default_acl(&mut self) -> bool {
         let known = self.chain.last().unwrap_or(&self.root).default_acl;
         known.unwrap_or_else(|| {
-            let has = rustix::fs::fgetxattr_query(self.current(), ACL_DEFAULT).is_ok();
+            let has = match rustix::fs::fgetxattr_query(self.current(), ACL_DEFAULT) {
+                // A mere place has its attributes by its name alone.
+                Err(Errno::BADF) => {
+                    rustix::fs::getxattr_query(by_handle(self.current()), ACL_DEFAULT).is_ok()
+                }
+                has => has.is_ok(),
+            };
             self.chain.last_mut().unwrap_or(&mut self.root).default_acl = Some(has);
             has
         })
@@ -228,12 +233,24 @@ fn open_or_make(
     name: &[u8],
     missing: Missing,
 ) -> rustix::io::Result<OwnedFd> {
-    match rustix::fs::openat(parent, name, OPEN, Mode::empty()) {
+    match open_any(parent, name, OPEN) {
         Err(Errno::NOENT) if missing == Missing::Make => {}
         other => return other,
     }
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(parent, name, OPEN, Mode::empty()),
+        Ok(()) | Err(Errno::EXIST) => open_any(parent, name, OPEN),
         Err(error) => Err(error),
+    }
+}
+
+/// Opens a directory; one that may not be read, but may be searched, as a mere place.
+fn open_any(
+    parent: BorrowedFd<'_>,
+    name: impl rustix::path::Arg + Copy,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    match rustix::fs::openat(parent, name, flags | OFlags::RDONLY, Mode::empty()) {
+        Err(Errno::ACCESS) => rustix::fs::openat(parent, name, flags | OFlags::PATH, Mode::empty()),
+        opened => opened,
     }
 }

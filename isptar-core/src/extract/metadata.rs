@@ -33,8 +33,10 @@ const NAMES_AT_MOST: usize = 1024;
 /// What metadata is set on.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place<'a> {
-    /// A file or directory that is open.
+    /// A file that is open.
     Open(BorrowedFd<'a>),
+    /// A directory that is open, perhaps as a mere place (O_PATH).
+    Directory(BorrowedFd<'a>),
     /// Anything else by its name in an open directory.
     Named(BorrowedFd<'a>, &'a [u8]),
 }
@@ -44,9 +46,18 @@ impl Place<'_> {
     pub(super) fn remove_attribute(self, key: &str) {
         let _none = match self {
             Self::Open(handle) => rustix::fs::fremovexattr(handle, key),
+            Self::Directory(handle) => match rustix::fs::fremovexattr(handle, key) {
+                Err(Errno::BADF) => rustix::fs::removexattr(by_handle(handle), key),
+                removed => removed,
+            },
             Self::Named(directory, name) => rustix::fs::lremovexattr(path_in(directory, name), key),
         };
     }
+}
+
+/// The kernel's path of the thing behind a handle: no name in the target is walked again.
+pub(super) fn by_handle(handle: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", handle.as_raw_fd())
 }
 
 /// The kernel's path of a name in an open directory: the directory's path is not walked again.
@@ -120,6 +131,13 @@ impl Restorer {
         match place {
             Place::Open(handle) => {
                 let object = Object { handle, at: None, symlink: false };
+                self.apply_to(&object, entry, xattrs, tell);
+            }
+            Place::Directory(handle) => {
+                let flags = rustix::fs::fcntl_getfl(handle);
+                let place = flags.is_ok_and(|flags| flags.contains(OFlags::PATH));
+                let at = place.then_some((handle, b".".as_slice()));
+                let object = Object { handle, at, symlink: false };
                 self.apply_to(&object, entry, xattrs, tell);
             }
             Place::Named(directory, name) => {
@@ -305,11 +323,6 @@ struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// The kernel's path of the thing behind the handle: no name in the target is walked again.
-    fn by_handle(&self) -> String {
-        format!("/proc/self/fd/{}", self.handle.as_raw_fd())
-    }
-
     fn set_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> rustix::io::Result<()> {
         match self.at {
             None => rustix::fs::fchown(self.handle, uid, gid),
@@ -320,7 +333,7 @@ impl Object<'_> {
     fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
         match self.at {
             None => rustix::fs::fchmod(self.handle, mode),
-            Some(_) => rustix::fs::chmodat(CWD, self.by_handle(), mode, AtFlags::empty()),
+            Some(_) => rustix::fs::chmodat(CWD, by_handle(self.handle), mode, AtFlags::empty()),
         }
     }
 
@@ -330,7 +343,7 @@ impl Object<'_> {
             Some((directory, name)) if self.symlink => {
                 rustix::fs::utimensat(directory, name, times, AtFlags::SYMLINK_NOFOLLOW)
             }
-            Some(_) => rustix::fs::utimensat(CWD, self.by_handle(), times, AtFlags::empty()),
+            Some(_) => rustix::fs::utimensat(CWD, by_handle(self.handle), times, AtFlags::empty()),
         }
     }
 
@@ -341,7 +354,7 @@ impl Object<'_> {
             Some((directory, name)) if self.symlink => {
                 rustix::fs::lsetxattr(path_in(directory, name), key, value, flags)
             }
-            Some(_) => rustix::fs::setxattr(self.by_handle(), key, value, flags),
+            Some(_) => rustix::fs::setxattr(by_handle(self.handle), key, value, flags),
         }
     }
 }

@@ -4,6 +4,7 @@ mod directory;
 mod listed;
 #[cfg(test)]
 mod listed_tests;
+mod made;
 mod metadata;
 mod plan;
 mod sequential;

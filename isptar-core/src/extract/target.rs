@@ -1,15 +1,16 @@
 //! Putting single members into the target, by handles, whatever stands there already.
 
-use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::hash::{Hash, Hasher};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use super::directory::{ACL_ACCESS, ACL_DEFAULT, Directories, Missing, in_the_way};
+use super::made::{Made, TEMPORARY, create_file, is_unfinished};
 use super::metadata::{Place, Restorer, file_type};
 use super::tell::Tell;
 use super::write::{Buffer, SMALL, Writer, stream};
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::format::timestamp::Timestamp;
+use crate::observe::Warning;
 use crate::path::SafePath;
 
 /// A member's content, and the metadata that only its headers have.
@@ -38,7 +40,7 @@ pub(super) enum Outcome {
 }
 
 /// Device and inode number.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
 /// What this run wrote, as far as it may be needed again: by hashes of names.
 #[derive(Debug, Default)]
@@ -69,9 +71,20 @@ impl Written {
 
 /// Returns a hash that stands for a name.
 pub(super) fn hash(path: &SafePath) -> u64 {
+    hash_of(path.as_bytes())
+}
+
+fn hash_of(path: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    path.as_bytes().hash(&mut hasher);
+    path.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Returns the path of `other` in the directory of `path`, whose last component is `name`.
+fn sibling(path: &SafePath, name: &[u8], other: &[u8]) -> Vec<u8> {
+    let bytes = path.as_bytes();
+    let directory = bytes.strip_suffix(name).unwrap_or_default();
+    [directory, other].concat()
 }
 
 /// What is done where something stands already.
@@ -94,6 +107,8 @@ pub(super) struct Target {
     /// made, and of those that were there.
     made: HashSet<u64>,
     kept: HashSet<u64>,
+    /// Hashes of the names of members that look like temporary files.
+    lookalikes: HashSet<u64>,
 }
 
 impl Target {
@@ -107,6 +122,7 @@ impl Target {
             buffer: Buffer::default(),
             made: HashSet::new(),
             kept: HashSet::new(),
+            lookalikes: HashSet::new(),
         })
     }
 
@@ -139,8 +155,7 @@ impl Target {
         if self.directories.has_default_acl() {
             self.directories.enter(path, &tell.path)?;
             for attribute in [ACL_ACCESS, ACL_DEFAULT] {
-                // Where there is none, that is what is wanted.
-                let _none = rustix::fs::fremovexattr(self.directories.current(), attribute);
+                Place::Directory(self.directories.current()).remove_attribute(attribute);
             }
             self.directories.forget_acl();
         }
@@ -167,7 +182,7 @@ impl Target {
         }
         tell.shown = self.directories.shown(path);
         self.directories.enter(path, &tell.path)?;
-        let place = Place::Open(self.directories.current());
+        let place = Place::Directory(self.directories.current());
         self.restorer.apply(place, entry, xattrs, tell)?;
         self.directories.forget_acl();
         Ok(())
@@ -192,8 +207,18 @@ impl Target {
         }
         let inherits = self.directories.has_default_acl();
         let directory = self.directories.current();
+        if name.starts_with(TEMPORARY) {
+            self.lookalikes.insert(hash(path));
+        }
         let direct = small && decision == Decision::Create;
-        let made = Made::new(directory, name, direct, tell, create_file)?;
+        let made = if direct {
+            Made::new(directory, name, true, tell, create_file)?
+        } else {
+            let is_member = |temporary: &[u8]| {
+                self.lookalikes.contains(&hash_of(&sibling(path, name, temporary)))
+            };
+            Made::locked(directory, name, tell, is_member)?
+        };
         let file = &made.value;
         let shown = tell.shown.clone();
         let mut writer = Writer::new(file, entry.sparse, &shown);
@@ -342,114 +367,12 @@ impl Target {
                     || !self.restorer.agrees(&existing, entry)
             }
         };
+        if !replace && is_unfinished(&existing, entry) {
+            tell.mention(&Warning::Unfinished);
+            return Ok((name, Decision::Replace));
+        }
         Ok((name, if replace { Decision::Replace } else { Decision::Keep }))
     }
-}
-
-/// Something that was made in a directory, under its name or a temporary one.
-struct Made<'a, T> {
-    directory: BorrowedFd<'a>,
-    name: &'a [u8],
-    temporary: Option<Vec<u8>>,
-    value: T,
-}
-
-impl<'a, T> Made<'a, T> {
-    fn new(
-        directory: BorrowedFd<'a>,
-        name: &'a [u8],
-        direct: bool,
-        tell: &Tell<'_>,
-        make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
-    ) -> Result<Self> {
-        Self::try_new(directory, name, direct, make).map_err(Error::io("make", &tell.shown))
-    }
-
-    /// Makes it under its own name, when `direct` and the name is free, else under a temporary one.
-    fn try_new(
-        directory: BorrowedFd<'a>,
-        name: &'a [u8],
-        direct: bool,
-        mut make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
-    ) -> rustix::io::Result<Self> {
-        if direct {
-            match make(directory, name) {
-                Err(Errno::EXIST) => {}
-                made => return Ok(Self { directory, name, temporary: None, value: made? }),
-            }
-        }
-        loop {
-            let temporary = temporary_name();
-            match make(directory, &temporary) {
-                Err(Errno::EXIST) => {}
-                made => {
-                    let value = made?;
-                    return Ok(Self { directory, name, temporary: Some(temporary), value });
-                }
-            }
-        }
-    }
-
-    /// Returns the name that it has now.
-    fn name(&self) -> &[u8] {
-        self.temporary.as_deref().unwrap_or(self.name)
-    }
-
-    fn remove(&self) {
-        // What led here is told; a second error about the wreck would not help.
-        let _gone = rustix::fs::unlinkat(self.directory, self.name(), AtFlags::empty());
-    }
-
-    /// Gives it its name when all went well, else removes it. With `keep`, what stands at the name
-    /// by now stays.
-    fn publish(self, finished: Result<()>, keep: bool, tell: &Tell<'_>) -> Result<Outcome> {
-        let named = finished.and_then(|()| match &self.temporary {
-            None => Ok(Outcome::Restored),
-            Some(temporary) => match give_name(self.directory, temporary, self.name, keep) {
-                Ok(()) => Ok(Outcome::Restored),
-                Err(Errno::EXIST) if keep => {
-                    self.remove();
-                    Ok(Outcome::Kept)
-                }
-                Err(error) => Err(Error::io("replace", &tell.shown)(error)),
-            },
-        });
-        if named.is_err() {
-            self.remove();
-        }
-        named
-    }
-}
-
-/// Renames within a directory; with `keep`, fails with `EXIST` when the name is taken.
-fn give_name(
-    at: BorrowedFd<'_>,
-    temporary: &[u8],
-    name: &[u8],
-    keep: bool,
-) -> rustix::io::Result<()> {
-    if !keep {
-        return rustix::fs::renameat(at, temporary, at, name);
-    }
-    match rustix::fs::renameat_with(at, temporary, at, name, RenameFlags::NOREPLACE) {
-        // Not every file system can: a link never replaces anything either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            rustix::fs::linkat(at, temporary, at, name, AtFlags::empty())?;
-            rustix::fs::unlinkat(at, temporary, AtFlags::empty())
-        }
-        renamed => renamed,
-    }
-}
-
-/// Returns a name that nothing is likely to have.
-fn temporary_name() -> Vec<u8> {
-    // Each state has keys of its own, which the system's randomness began.
-    format!(".isptar-{:016x}", RandomState::new().hash_one(0u8)).into_bytes()
-}
-
-fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
 }
 
 fn make(directory: BorrowedFd<'_>, name: &[u8], kind: &Kind) -> rustix::io::Result<()> {
@@ -474,11 +397,11 @@ fn stat(directory: BorrowedFd<'_>, name: &[u8], tell: &Tell<'_>) -> Result<Optio
     }
 }
 
-fn kind_of(stat: &Stat) -> FileType {
+pub(super) fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn identity(stat: &Stat) -> Identity {
+pub(super) fn identity(stat: &Stat) -> Identity {
     (stat.st_dev, stat.st_ino)
 }
 

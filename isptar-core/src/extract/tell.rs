@@ -73,6 +73,11 @@ impl<'a> Tell<'a> {
         }
     }
 
+    /// Tells something about the member at hand that does it no harm, and is not counted.
+    pub(super) fn mention(&mut self, warning: &Warning) {
+        self.observer.event(Event::Warning { path: &self.path, warning });
+    }
+
     /// Warns of the member at hand.
     pub(super) fn warn(&mut self, warning: &Warning) {
         self.report.warnings += 1;

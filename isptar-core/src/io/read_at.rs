@@ -137,28 +137,45 @@ impl<R: ReadAt> RangeReader<R> {
     }
 }
 
+impl<R: ReadAt> RangeReader<R> {
+    /// Fills the empty buffer with what comes next, at most up to `end`. After an error there is
+    /// what was read before it, if anything was: the error comes again with the next fetch.
+    fn fetch(&mut self, end: u64) -> io::Result<()> {
+        let left = usize::try_from(end.saturating_sub(self.next)).unwrap_or(usize::MAX);
+        let want = left.min(self.capacity);
+        self.buffer.resize(want, 0);
+        self.used = 0;
+        let mut count = 0;
+        while count < want {
+            match self.source.read_at(&mut self.buffer[count..], self.next + count as u64) {
+                Ok(0) => break,
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if count > 0 => break,
+                Err(error) => {
+                    self.buffer.clear();
+                    return Err(error);
+                }
+            }
+        }
+        self.buffer.truncate(count);
+        self.next += count as u64;
+        Ok(())
+    }
+}
+
 impl<R: ReadAt> BufRead for RangeReader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.used == self.buffer.len() {
             let end = if self.next < self.end { self.end.max(self.ahead) } else { self.end };
-            let left = usize::try_from(end.saturating_sub(self.next)).unwrap_or(usize::MAX);
-            let want = left.min(self.capacity);
-            self.buffer.resize(want, 0);
-            self.used = 0;
-            let mut count = 0;
-            while count < want {
-                match self.source.read_at(&mut self.buffer[count..], self.next + count as u64) {
-                    Ok(0) => break,
-                    Ok(more) => count += more,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        self.buffer.clear();
-                        return Err(error);
-                    }
+            if let Err(error) = self.fetch(end) {
+                // What lies ahead may be unreadable; that costs no range before it.
+                let within = usize::try_from(self.end.saturating_sub(self.next));
+                if end == self.end || within.is_ok_and(|within| within >= self.capacity) {
+                    return Err(error);
                 }
+                self.fetch(self.end)?;
             }
-            self.buffer.truncate(count);
-            self.next += count as u64;
         }
         // A seek may have set an end before what the buffer holds.
         let beyond = usize::try_from(self.next.saturating_sub(self.end)).unwrap_or(usize::MAX);

@@ -174,15 +174,25 @@ impl FileSink {
         name.push(PARTIAL);
         let partial = PathBuf::from(name);
         let (file, leftover) = open_locked(&partial)?;
-        let metadata = file.metadata().map_err(output("create", Some(&partial)))?;
-        own.push((metadata.dev(), metadata.ino()));
+        // From here on, the temporary file is removed when anything fails.
+        let mut sink = Self::start(file, partial, path, own, leftover);
+        sink.prepare(existing.as_ref())?;
+        Ok(sink)
+    }
+
+    /// Notes what the temporary file is, and gives it the mode of the file that it will replace.
+    fn prepare(&mut self, existing: Option<&std::fs::Metadata>) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let metadata = file.metadata().map_err(output("create", Some(&self.partial)))?;
+        self.own.push((metadata.dev(), metadata.ino()));
         if let Some(existing) = existing {
             // A backup that was readable by its owner alone must stay so.
             let mode = existing.permissions().mode() & 0o777;
             let permissions = std::fs::Permissions::from_mode(mode);
-            file.set_permissions(permissions).map_err(output("set the mode of", Some(&partial)))?;
+            let failed = output("set the mode of", Some(&self.partial));
+            file.set_permissions(permissions).map_err(failed)?;
         }
-        Ok(Self::start(file, partial, path, own, leftover))
+        Ok(())
     }
 
     fn start(

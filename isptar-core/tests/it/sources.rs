@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use isptar_core::{
-    Archive, ContentReader, CreateOptions, CreateReport, Kind, Observer, WriteSink, create,
+    Archive, ContentReader, CreateOptions, CreateReport, Event, Kind, Observer, WriteSink, create,
 };
 
 /// Does something once, when the job asks for the given time whether it shall stop.
@@ -104,4 +104,162 @@ fn a_file_that_is_another_one_by_now_is_stored_as_it_is() {
     });
     assert_eq!((report.changed, report.unreadable), (0, 0));
     assert_eq!(content(&archive, "d"), "longer than before");
+}
+
+/// Does something once, when so many bytes of content were stored.
+struct Midway<F> {
+    left: u64,
+    meddle: Option<F>,
+    told: Vec<String>,
+}
+
+impl<F: FnOnce()> Observer for Midway<F> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Progress { bytes } => {
+                self.left = self.left.saturating_sub(bytes);
+                if let Some(meddle) = self.meddle.take_if(|_| self.left == 0) {
+                    meddle();
+                }
+            }
+            Event::Warning { path, warning } => self.told.push(format!("{path}: {warning}")),
+            Event::Failed { path, error } => self.told.push(format!("{path}: {error}")),
+            _ => {}
+        }
+    }
+}
+
+/// Size of a file that is read in four pieces.
+const BIG: usize = (3 << 20) + 1000;
+
+/// Archives a file of four chunks and one behind it; `meddle` comes after the first chunk.
+fn archive_midway(meddle: impl FnOnce(&Path)) -> (CreateReport, Archive<Vec<u8>>, Vec<String>) {
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("big"), super::support::noise(BIG, 5)).unwrap();
+    fs::write(tree.path().join("next"), "next").unwrap();
+    let mut options = CreateOptions::default();
+    options.directory = tree.path().to_path_buf();
+    let mut bytes = Vec::new();
+    let meddle = Some(|| meddle(tree.path()));
+    let mut observer = Midway { left: 1 << 20, meddle, told: Vec::new() };
+    let report =
+        create(&mut WriteSink::new(&mut bytes), &[".".into()], &options, &mut observer).unwrap();
+    assert!(observer.meddle.is_none());
+    (report, Archive::open(bytes).unwrap(), observer.told)
+}
+
+/// Returns what is stored of the big file, and whether it is marked as dirty.
+fn stored(archive: &Archive<Vec<u8>>) -> (Vec<u8>, bool) {
+    let entry = archive.find(&"big".into()).unwrap().unwrap();
+    let header = archive.member(&entry).unwrap().header().clone();
+    assert_eq!(header.kind, entry.kind);
+    let content = super::support::read(archive, &entry).unwrap();
+    assert_eq!(content.len() as u64, entry.kind.size());
+    (content, entry.dirty)
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_read_is_filled_up_and_marked() {
+    let (report, archive, told) = archive_midway(|tree| {
+        fs::File::options().write(true).open(tree.join("big")).unwrap().set_len(1_500_000).unwrap();
+    });
+    assert_eq!((report.changed, report.unreadable), (1, 0));
+    assert_eq!(told, ["big: changed while it was read"]);
+    let (content, dirty) = stored(&archive);
+    assert!(dirty && content.len() == BIG);
+    assert!(content[..1_500_000] == super::support::noise(BIG, 5)[..1_500_000]);
+    assert!(content[1_500_000..].iter().all(|&byte| byte == 0));
+    assert_eq!(self::content(&archive, "next"), "next");
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_cut_and_marked() {
+    let (report, archive, _) = archive_midway(|tree| {
+        let mut file = fs::File::options().append(true).open(tree.join("big")).unwrap();
+        std::io::Write::write_all(&mut file, &[1; 5000]).unwrap();
+    });
+    assert_eq!((report.changed, report.unreadable), (1, 0));
+    let (content, dirty) = stored(&archive);
+    assert!(dirty && content == super::support::noise(BIG, 5));
+}
+
+#[test]
+fn a_file_that_is_rewritten_while_it_is_read_is_marked() {
+    let (report, archive, _) = archive_midway(|tree| {
+        fs::write(tree.join("big"), super::support::noise(BIG, 6)).unwrap();
+    });
+    assert_eq!((report.changed, report.unreadable), (1, 0));
+    let (content, dirty) = stored(&archive);
+    assert!(dirty && content.len() == BIG);
+}
+
+#[test]
+fn a_file_that_loses_its_name_while_it_is_read_is_stored_whole() {
+    let meddles: [fn(&Path); 2] = [
+        |tree| fs::remove_file(tree.join("big")).unwrap(),
+        |tree| {
+            fs::remove_file(tree.join("big")).unwrap();
+            fs::create_dir(tree.join("big")).unwrap();
+        },
+    ];
+    for meddle in meddles {
+        let (report, archive, _) = archive_midway(meddle);
+        assert_eq!(report.unreadable, 0);
+        // Its inode changed: it has no name any more.
+        let (content, dirty) = stored(&archive);
+        assert!(dirty && content == super::support::noise(BIG, 5));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_file_any_more_is_told_and_nothing_hangs() {
+    let meddles: [fn(&Path); 4] = [
+        |place| fs::create_dir(place).unwrap(),
+        |place| std::os::unix::fs::symlink("/dev/zero", place).unwrap(),
+        |place| {
+            let (kind, mode) = (rustix::fs::FileType::Fifo, 0o600.into());
+            rustix::fs::mknodat(rustix::fs::CWD, place, kind, mode, 0).unwrap();
+        },
+        |place| drop(std::os::unix::net::UnixListener::bind(place).unwrap()),
+    ];
+    for meddle in meddles {
+        let (report, archive) = archive(|tree| {
+            fs::remove_file(tree.join("a")).unwrap();
+            meddle(&tree.join("a"));
+        });
+        assert_eq!((report.unreadable, report.members), (1, 4));
+        let lost = archive.find(&"a".into()).unwrap().unwrap().lost;
+        assert_eq!(lost.as_deref(), Some("unreadable"));
+        assert_eq!(content(&archive, "d"), "other");
+    }
+}
+
+#[test]
+fn a_small_file_is_stored_as_long_as_it_is_by_now() {
+    for text in ["", "s", "longer than it was when it was found"] {
+        let (report, archive) = archive(|tree| {
+            fs::write(tree.join("d"), text).unwrap();
+        });
+        assert_eq!((report.changed, report.unreadable), (0, 0));
+        assert_eq!(content(&archive, "d"), text);
+        let entry = archive.find(&"d".into()).unwrap().unwrap();
+        assert_eq!(archive.member(&entry).unwrap().header().kind, entry.kind);
+        assert!(!entry.dirty);
+    }
+}
+
+#[test]
+fn what_the_system_gives_no_size_of_is_stored_as_it_is() {
+    let mut options = CreateOptions::default();
+    options.directory = "/proc/self".into();
+    let mut bytes = Vec::new();
+    let paths = ["limits".into(), "mem".into()];
+    let report = create(&mut WriteSink::new(&mut bytes), &paths, &options, &mut ()).unwrap();
+    // Memory cannot be read from its beginning.
+    assert_eq!(report.unreadable, 1);
+    let archive = Archive::open(bytes).unwrap();
+    let wanted = fs::read_to_string("/proc/self/limits").unwrap();
+    assert_eq!(content(&archive, "limits"), wanted);
+    let entry = archive.find(&"limits".into()).unwrap().unwrap();
+    assert_eq!(entry.kind, Kind::File { size: wanted.len() as u64 });
 }
