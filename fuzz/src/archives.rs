@@ -23,14 +23,17 @@ pub fn archive_open(data: &[u8]) {
     limits.listing = 16 << 20;
     limits.tables = 16 << 20;
     let Ok(archive) = Archive::open_with(data, limits) else { return };
-    let entries: Vec<Entry> = archive.entries().take(ENTRIES).map_while(Result::ok).collect();
+    let read: Vec<_> = archive.entries().take(ENTRIES).collect();
+    // Duplicates and wrong order are found when all is read.
+    let is_sound = read.len() < ENTRIES && read.iter().all(Result::is_ok);
+    let entries: Vec<Entry> = read.into_iter().filter_map(Result::ok).collect();
     let _ = archive.listing_text();
     let mut left = CONTENT;
     let mut previous = None;
     for entry in &entries {
         let found = archive.find(&entry.path);
-        if archive.info().sorted && !archive.is_classic() {
-            assert!(matches!(found, Ok(Some(found)) if found == *entry));
+        if is_sound && archive.info().sorted && !archive.is_classic() {
+            assert!(matches!(&found, Ok(Some(found)) if found == entry), "{entry:?} {found:?}");
         }
         let Ok(mut member) = archive.next_member(previous.take(), entry) else { continue };
         assert!(archive.is_classic() || member.header().path == entry.path);
