@@ -238,9 +238,11 @@ impl MemberHeader {
             Kind::Directory => (b'5', (0, 0)),
             Kind::Fifo => (b'6', (0, 0)),
         };
-        // Other readers stumble over names that are not ASCII; the listing has them all.
+        // Other readers stumble over names that are not ASCII, and all end them at a NUL, which
+        // would make them another's; the listing has them all.
         let short = |name: &[u8]| {
-            if name.len() <= 31 && name.is_ascii() { name.to_vec() } else { Vec::new() }
+            let fits = name.len() <= 31 && name.is_ascii() && !name.contains(&0);
+            if fits { name.to_vec() } else { Vec::new() }
         };
         Header {
             name,
@@ -738,6 +740,11 @@ mod tests {
             let encoded = header.encode(&Limits::default(), &mut Vec::new());
             assert!(matches!(encoded, Err(FormatError::Invalid { .. })));
         }
+        // The listing has the names of owners; the number stands in the header.
+        let mut out = Vec::new();
+        let header = MemberHeader { user: b"root\0x".into(), ..MemberHeader::new("a", link("b")) };
+        header.encode(&Limits::default(), &mut out).unwrap();
+        assert!(decode(&out).0.header.user.is_empty());
     }
 
     #[test]
