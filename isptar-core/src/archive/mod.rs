@@ -19,6 +19,7 @@ use crate::path::MemberPath;
 
 pub use entries::Entries;
 pub use member::Member;
+pub(crate) use member::{check_agreement, stream_limit};
 use open::Tailed;
 
 /// An archive with a listing: ours, or a classic one.
