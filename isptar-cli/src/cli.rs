@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{cat, completions, convert, create, extract, info, ls, man};
+use crate::commands::{cat, completions, convert, create, extract, info, ls, man, repair};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -54,6 +54,7 @@ enum Command {
     Cat(cat::Args),
     Info(info::Args),
     Convert(convert::Args),
+    Repair(repair::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -129,6 +130,7 @@ impl Command {
             Self::Cat(args) => cat::run(args, ui),
             Self::Info(args) => info::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
+            Self::Repair(args) => repair::run(args, ui),
             Self::Completions(args) => completions::run(args, ui),
             Self::Man(args) => man::run(args, ui),
         }

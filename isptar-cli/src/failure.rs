@@ -53,6 +53,14 @@ pub(crate) enum Failure {
     /// An archive was to be written to a terminal.
     #[error("standard output is a terminal, and an archive is not text")]
     Terminal,
+    /// The damaged archive was to be written over.
+    #[error("{} is the same file as {}", new.display(), damaged.display())]
+    SameFile {
+        /// The archive to be repaired.
+        damaged: PathBuf,
+        /// The archive to be written.
+        new: PathBuf,
+    },
     /// No byte of the file is in the range.
     #[error("{path} has {size} bytes, the range begins at {start}")]
     Range {
@@ -80,7 +88,7 @@ impl Failure {
             Self::Core(error) => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
-            Self::PatternFile { .. } | Self::Terminal => Exit::Usage,
+            Self::PatternFile { .. } | Self::Terminal | Self::SameFile { .. } => Exit::Usage,
             Self::Range { .. } | Self::LinkGone { .. } => Exit::Incomplete,
         }
     }
@@ -99,6 +107,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Core(error) => hint(error),
+            Self::SameFile { .. } => Some("the damaged archive is never changed: name another file"),
             Self::Terminal => Some("name a file, or redirect standard output"),
             Self::LinkGone { .. } => Some("ask for the other name, or save the input to a file"),
             _ => None,

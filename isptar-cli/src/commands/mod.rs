@@ -8,6 +8,7 @@ pub(crate) mod extract;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod repair;
 
 mod select;
 mod store;
