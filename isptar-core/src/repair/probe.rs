@@ -82,6 +82,8 @@ pub(super) struct Broken {
     pub(super) path: Option<MemberPath>,
     /// Where the damaged stream begins.
     pub(super) start: u64,
+    /// Where a stored stream should end, though nothing there says so.
+    pub(super) claimed: Option<u64>,
     /// Bytes that were decoded in vain.
     pub(super) wasted: u64,
     pub(super) resume: Resume,
@@ -374,9 +376,10 @@ impl<'a, R: ReadAt> Probe<'a, R> {
             || matches!(kind, FormatError::Mismatch { what: "length of a stream modulo 2^32", .. });
         let cut = matches!(kind, FormatError::Truncated { .. })
             || matches!(kind, FormatError::Deflate("the stream is cut off"));
+        let mut claimed = None;
         let resume = if ended && self.is_border(stopped)? {
             Resume::At(stopped)
-        } else if let Some(end) = self.stored_end(at, real)? {
+        } else if let Some(end) = self.stored_end(at, real, &mut claimed)? {
             Resume::At(end)
         } else if cut && packed >= CHANCE {
             Resume::At(self.end)
@@ -384,7 +387,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
             Resume::Search((at + 1).max(stopped.saturating_sub(UNNOTICED)), stopped.max(at + 1))
         };
         let wasted = packed + self.stream.len() as u64;
-        Ok(Broken { kind, path: None, start: at, wasted, resume })
+        Ok(Broken { kind, path: None, start: at, claimed, wasted, resume })
     }
 
     /// Returns whether a stream begins at a place, or the members end there.
@@ -400,41 +403,61 @@ impl<'a, R: ReadAt> Probe<'a, R> {
     /// from the heads of its blocks, which stand at fixed distances: those that are damaged are
     /// passed over. What it holds is never looked at, so an archive stored in an archive is never
     /// taken for a part of it.
-    fn stored_end(&mut self, at: u64, real: Option<u64>) -> Result<Option<u64>> {
-        if let Some(real) = real.and_then(|real| usize::try_from(real).ok()) {
-            let end = at.saturating_add(gzip::stored_len(real) as u64);
-            if end <= self.end && self.is_border(end)? {
-                return Ok(Some(end));
-            }
+    ///
+    /// When there is no border where it should be, that too may be damaged, or bytes are missing
+    /// in the stream: the place is `claimed`.
+    fn stored_end(
+        &mut self,
+        at: u64,
+        real: Option<u64>,
+        claimed: &mut Option<u64>,
+    ) -> Result<Option<u64>> {
+        let real = real.and_then(|real| usize::try_from(real).ok());
+        let expected = real.map(|real| at.saturating_add(gzip::stored_len(real) as u64));
+        if let Some(end) = expected.filter(|&end| end <= self.end)
+            && self.is_border(end)?
+        {
+            return Ok(Some(end));
         }
         let most = self.limits.chunk.max(stream_limit(&self.limits)) / STORED + 1;
-        let mut seen = false;
-        for block in 0..most {
-            let head = at + gzip::HEAD.len() as u64 + block * (STORED + STORED_HEAD);
+        let (mut seen, mut all) = (false, true);
+        for number in 0..most {
+            let head = at + gzip::HEAD.len() as u64 + number * (STORED + STORED_HEAD);
             if head >= self.end {
-                // Cut off within a block whose head was seen.
-                return Ok(seen.then_some(self.end));
+                // Cut off within a block.
+                return Ok(all.then_some(self.end));
             }
-            let bytes = self.window.get(head, 5)?;
-            let Some([last, a, b, c, d]) = bytes.first_chunk::<5>().copied() else { continue };
-            let len = u16::from_le_bytes([a, b]);
-            let is_head = len == !u16::from_le_bytes([c, d]);
-            match last {
-                0 if is_head && u64::from(len) == STORED => seen = true,
-                1 if is_head => {
-                    let end = head + STORED_HEAD + u64::from(len) + gzip::TAIL_LEN as u64;
-                    if end > self.end {
+            match self.stored_head(head)? {
+                Some((true, len)) => {
+                    let end = head + STORED_HEAD + len + gzip::TAIL_LEN as u64;
+                    if end > self.end && all {
                         return Ok(Some(self.end));
                     }
                     if self.is_border(end)? {
                         return Ok(Some(end));
                     }
-                    seen = false;
+                    if expected.is_none_or(|expected| expected == end) {
+                        *claimed = Some(end);
+                        return Ok(None);
+                    }
+                    all = false;
                 }
-                _ => seen = false,
+                Some((false, STORED)) => seen = true,
+                _ => all = false,
             }
         }
+        *claimed = expected.filter(|_| seen);
         Ok(None)
+    }
+
+    /// Reads the head of a stored block: whether it is the last one, and its length.
+    fn stored_head(&mut self, at: u64) -> Result<Option<(bool, u64)>> {
+        let Some(&[last, a, b, c, d]) = self.window.get(at, 5)?.first_chunk::<5>() else {
+            return Ok(None);
+        };
+        let len = u16::from_le_bytes([a, b]);
+        let is_head = last <= 1 && len == !u16::from_le_bytes([c, d]);
+        Ok(is_head.then_some((last == 1, u64::from(len))))
     }
 }
 

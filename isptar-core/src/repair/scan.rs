@@ -3,11 +3,12 @@
 //! As long as streams follow each other the scanner is *in step*, and takes what it meets. Damage
 //! costs the step. It is found again without looking into the damaged stream where that is possible
 //! (see [`Resume::At`]); else a head is searched, and what is found may be alien: the member of an
-//! archive that is stored in this one. Four things tell the alien:
+//! archive that is stored in this one. Five things tell the alien:
 //!
 //! - the listing, when it can be read, has no such entry there;
 //! - its headers are not spelled as ours;
 //! - its name does not come after the last one that is certain, where names ascended so far;
+//! - it was met within a stored stream, and what follows does not lead out of that;
 //! - it is followed by a `.backup.info`, which says where its archive began: all that was found
 //!   since then is given up. A prologue says the same from the front.
 
@@ -68,6 +69,8 @@ pub(super) struct Scanned {
 struct Run {
     start: u64,
     mark: u64,
+    /// Where the damaged stream that it was found in should end.
+    claimed: u64,
     /// What the state was before.
     members: u64,
     sorted: bool,
@@ -101,6 +104,8 @@ pub(super) struct Scanner<'a, 'b, R> {
     runs: Vec<Run>,
     /// In step since the last of them began.
     in_run: bool,
+    /// Where the stored stream should end in which the search began.
+    claimed: u64,
     wasted: u64,
 }
 
@@ -146,6 +151,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             alien: false,
             runs: Vec::new(),
             in_run: false,
+            claimed: 0,
             wasted: 0,
         }
     }
@@ -213,7 +219,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
                 self.damage(at, kind, None);
                 Ok(Next::At(end))
             }
-            Step::Broken(broken) => Ok(self.broken(at, broken)),
+            Step::Broken(broken) => self.broken(at, broken),
         }
     }
 
@@ -239,21 +245,28 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         self.found.spool.damage(&(start..end), number as u64)
     }
 
-    fn broken(&mut self, at: u64, broken: Broken) -> Next {
+    fn broken(&mut self, at: u64, broken: Broken) -> Result<Next> {
         self.wasted = self.wasted.saturating_add(broken.wasted);
+        let is_within = |run: &Run| at < run.claimed && run.start < run.claimed;
+        if self.in_run && self.runs.last().is_some_and(is_within) {
+            // What was found in a stored stream did not lead out of it: it was what is stored.
+            self.give_up(None)?;
+            self.in_run = false;
+        }
         if let Some(path) = broken.path.filter(|_| self.open.is_none() && !self.alien) {
             self.damage(at, broken.kind, Some(path));
         } else {
             self.damage(broken.start.min(at), broken.kind, None);
         }
-        match broken.resume {
+        self.claimed = self.claimed.max(broken.claimed.unwrap_or(0));
+        Ok(match broken.resume {
             Resume::At(next) => Next::At(next),
             Resume::Search(from, stopped) => {
                 self.alien = false;
                 let allowed = stopped.saturating_mul(WASTE.0).saturating_add(WASTE.1);
                 Next::Search(if self.wasted > allowed { stopped } else { from })
             }
-        }
+        })
     }
 
     fn unit(&mut self, unit: Unit, searched: bool) -> Result<Next> {
@@ -294,6 +307,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         self.runs.push(Run {
             start,
             mark: self.found.spool.mark(),
+            claimed: self.claimed,
             members: self.found.members,
             sorted: self.found.sorted,
             last: self.last.clone(),
