@@ -107,7 +107,9 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Core(error) => hint(error),
-            Self::SameFile { .. } => Some("the damaged archive is never changed: name another file"),
+            Self::SameFile { .. } => {
+                Some("the damaged archive is never changed: name another file")
+            }
             Self::Terminal => Some("name a file, or redirect standard output"),
             Self::LinkGone { .. } => Some("ask for the other name, or save the input to a file"),
             _ => None,
@@ -129,7 +131,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::NothingStored => Some("an archive that was there is unchanged"),
         Error::AlreadyIsptar => Some("a copy is made with cp"),
-        Error::Foreign { .. } => Some("isptar convert makes an archive of it, as far as it is whole"),
+        Error::Foreign { .. } => {
+            Some("isptar convert makes an archive of it, as far as it is whole")
+        }
         Error::Unsupported { .. } => Some("a newer isptar can read it"),
         Error::NotAFile { .. } => Some("isptar extract restores members of any kind"),
         Error::NotIsptar(_) => {

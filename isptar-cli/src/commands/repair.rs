@@ -113,11 +113,8 @@ fn opened(path: &Path, source: std::io::Error) -> Failure {
 /// Returns whether the new archive is another file than the damaged one.
 fn check_other(damaged: &File, new: &Path) -> std::io::Result<bool> {
     let here = damaged.metadata()?;
-    let there = if crate::input::is_stdin(new) {
-        stdout_file()?.metadata()
-    } else {
-        fs::metadata(new)
-    };
+    let there =
+        if crate::input::is_stdin(new) { stdout_file()?.metadata() } else { fs::metadata(new) };
     match there {
         Ok(there) => Ok((here.dev(), here.ino()) != (there.dev(), there.ino())),
         // What is not there, or cannot be looked at, is told when it is written.
@@ -127,7 +124,9 @@ fn check_other(damaged: &File, new: &Path) -> std::io::Result<bool> {
 
 /// Returns the status of what was found.
 fn exit(report: &RepairReport) -> Exit {
-    Exit::Incomplete.when(u64::from(report.is_incomplete())).max(Exit::Warnings.when(report.rebuilt))
+    Exit::Incomplete
+        .when(u64::from(report.is_incomplete()))
+        .max(Exit::Warnings.when(report.rebuilt))
 }
 
 /// Returns the summary line.

@@ -10,6 +10,7 @@ mod interop;
 mod kill;
 mod memory;
 mod program;
+mod repair;
 mod strace;
 mod support;
 mod tree;

@@ -249,14 +249,15 @@ impl OldListing {
         };
         for index in from..to {
             let number = self.blocks[index].number;
-            let found = self.entries_of(probe, index)?.iter().zip(number..).find(|(entry, number)| {
-                let location = entry.location.filter(|location| location.depth == 0);
-                entry.path == *path
-                    && after.is_none_or(|after| after < *number)
-                    && location.is_some_and(|location| {
-                        moved.contains(&location.offset) && location.zoffset == zoffset
-                    })
-            });
+            let found =
+                self.entries_of(probe, index)?.iter().zip(number..).find(|(entry, number)| {
+                    let location = entry.location.filter(|location| location.depth == 0);
+                    entry.path == *path
+                        && after.is_none_or(|after| after < *number)
+                        && location.is_some_and(|location| {
+                            moved.contains(&location.offset) && location.zoffset == zoffset
+                        })
+                });
             if let Some((entry, number)) = found {
                 return Ok(Lookup::Found(number, Box::new(entry.clone())));
             }
@@ -268,9 +269,9 @@ impl OldListing {
     fn in_gap(&self, path: &MemberPath, offset: u64) -> Lookup {
         let before = match self.sorted {
             true => self.blocks.partition_point(|block| block.first <= *path),
-            false => self.blocks.partition_point(|block| {
-                block.starts.is_none_or(|(first, _)| first <= offset)
-            }),
+            false => self
+                .blocks
+                .partition_point(|block| block.starts.is_none_or(|(first, _)| first <= offset)),
         };
         let within = before.checked_sub(1).and_then(|index| self.blocks.get(index));
         let known = within.is_some_and(|block| match self.sorted {
@@ -287,7 +288,11 @@ impl OldListing {
     }
 
     /// Returns the entries of a block; those asked for last are kept.
-    fn entries_of<R: ReadAt>(&mut self, probe: &mut Probe<'_, R>, index: usize) -> Result<&[Entry]> {
+    fn entries_of<R: ReadAt>(
+        &mut self,
+        probe: &mut Probe<'_, R>,
+        index: usize,
+    ) -> Result<&[Entry]> {
         if self.cached.as_ref().is_none_or(|(cached, _)| *cached != index) {
             let Some(offset) = self.blocks.get(index).map(|block| block.offset) else {
                 return Ok(&[]);

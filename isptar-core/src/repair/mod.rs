@@ -127,14 +127,13 @@ pub fn repair<R: ReadAt>(
     observer: &mut dyn Observer,
 ) -> Result<RepairReport> {
     let (scanned, mut listing) = first_pass(source, options, observer)?;
-    let mut writer_options = WriterOptions::default();
-    writer_options.sorted = false;
-    writer_options.created = match &listing {
+    let created = match &listing {
         Some(listing) => listing.created,
         None => scanned.created,
     };
-    writer_options.tool.clone_from(&options.tool);
-    writer_options.spool.clone_from(&options.spool);
+    let (tool, spool) = (options.tool.clone(), options.spool.clone());
+    let writer_options =
+        WriterOptions { sorted: false, created, tool, spool, ..WriterOptions::default() };
     let mut writer = ArchiveWriter::new(sink, &writer_options)?;
     if let Some(listing) = &mut listing {
         writer.set_bases(std::mem::take(&mut listing.bases));

@@ -35,6 +35,9 @@ const CHANCE: u64 = 4 << 10;
 const STORED: u64 = 65_535;
 const STORED_HEAD: u64 = 5;
 
+/// Damaged heads of stored blocks in a row that are passed over.
+const MOST_BAD: u32 = 4;
+
 /// Most chunks of a file (FORMAT.md section 12).
 const MOST_CHUNKS: u64 = 1 << 18;
 
@@ -195,7 +198,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
 
     fn is_trailer(&mut self, at: u64) -> Result<bool> {
         const LEN: usize = trailer::LEN;
-        let bytes = self.window.get(at, LEN)?.first_chunk::<LEN>();
+        let bytes = self.window.peek(at, LEN)?.first_chunk::<LEN>();
         Ok(bytes.is_some_and(|bytes| SizeTrailer::parse(bytes).is_ok()))
     }
 
@@ -395,7 +398,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         if at == self.end {
             return Ok(true);
         }
-        let is_head = self.window.get(at, gzip::HEAD.len())? == gzip::HEAD;
+        let is_head = self.window.peek(at, gzip::HEAD.len())? == gzip::HEAD;
         Ok(is_head || self.is_trailer(at)?)
     }
 
@@ -419,18 +422,21 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         {
             return Ok(Some(end));
         }
-        let most = self.limits.chunk.max(stream_limit(&self.limits)) / STORED + 1;
-        let (mut seen, mut all) = (false, true);
+        let most = real.map_or(stream_limit(&self.limits), |real| real as u64) / STORED + 1;
+        let (mut seen, mut total, mut bad) = (false, 0, 0);
         for number in 0..most {
+            if bad > MOST_BAD {
+                break;
+            }
             let head = at + gzip::HEAD.len() as u64 + number * (STORED + STORED_HEAD);
             if head >= self.end {
                 // Cut off within a block.
-                return Ok(all.then_some(self.end));
+                return Ok((total == 0).then_some(self.end));
             }
             match self.stored_head(head)? {
                 Some((true, len)) => {
                     let end = head + STORED_HEAD + len + gzip::TAIL_LEN as u64;
-                    if end > self.end && all {
+                    if end > self.end && total == 0 {
                         return Ok(Some(self.end));
                     }
                     if self.is_border(end)? {
@@ -440,19 +446,20 @@ impl<'a, R: ReadAt> Probe<'a, R> {
                         *claimed = Some(end);
                         return Ok(None);
                     }
-                    all = false;
+                    (total, bad) = (total + 1, bad + 1);
                 }
-                Some((false, STORED)) => seen = true,
-                _ => all = false,
+                Some((false, STORED)) => (seen, bad) = (true, 0),
+                _ => (total, bad) = (total + 1, bad + 1),
             }
         }
-        *claimed = expected.filter(|_| seen);
+        // A hole hits one head; more that are wrong are none.
+        *claimed = expected.filter(|_| seen && total <= 1);
         Ok(None)
     }
 
     /// Reads the head of a stored block: whether it is the last one, and its length.
     fn stored_head(&mut self, at: u64) -> Result<Option<(bool, u64)>> {
-        let Some(&[last, a, b, c, d]) = self.window.get(at, 5)?.first_chunk::<5>() else {
+        let Some(&[last, a, b, c, d]) = self.window.peek(at, 5)?.first_chunk::<5>() else {
             return Ok(None);
         };
         let len = u16::from_le_bytes([a, b]);

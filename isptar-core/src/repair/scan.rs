@@ -36,8 +36,8 @@ const MOST_RUNS: usize = 10_000;
 
 /// Bytes that may be decoded in vain for each byte of the archive, and in any case. Candidates
 /// that overlap could cost the square of the archive's length; beyond this, what was decoded in
-/// vain is not searched again.
-const WASTE: (u64, u64) = (64, 64 << 20);
+/// vain is not searched again. Stored ones, each with a header of its own, stay below 130 a byte.
+const WASTE: (u64, u64) = (256, 1 << 30);
 
 /// What is known of some damage.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
                 self.damage(at, kind, None);
                 Ok(Next::At(end))
             }
-            Step::Broken(broken) => self.broken(at, broken),
+            Step::Broken(broken) => self.broken(at, broken, searched),
         }
     }
 
@@ -245,7 +245,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         self.found.spool.damage(&(start..end), number as u64)
     }
 
-    fn broken(&mut self, at: u64, broken: Broken) -> Result<Next> {
+    fn broken(&mut self, at: u64, broken: Broken, searched: bool) -> Result<Next> {
         self.wasted = self.wasted.saturating_add(broken.wasted);
         let is_within = |run: &Run| at < run.claimed && run.start < run.claimed;
         if self.in_run && self.runs.last().is_some_and(is_within) {
@@ -253,6 +253,9 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             self.give_up(None)?;
             self.in_run = false;
         }
+        // A head that was met in a search may be a false one, and claim all that follows it.
+        let is_doubtful =
+            searched && broken.path.is_none() && broken.resume == Resume::At(self.end);
         if let Some(path) = broken.path.filter(|_| self.open.is_none() && !self.alien) {
             self.damage(at, broken.kind, Some(path));
         } else {
@@ -260,6 +263,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         }
         self.claimed = self.claimed.max(broken.claimed.unwrap_or(0));
         Ok(match broken.resume {
+            Resume::At(_) if is_doubtful => Next::Search(at + 1),
             Resume::At(next) => Next::At(next),
             Resume::Search(from, stopped) => {
                 self.alien = false;
@@ -329,7 +333,6 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     }
 
     /// Decides whether a whole member is one of this archive; returns its entry.
-    #[expect(clippy::type_complexity, reason = "named nowhere else")]
     fn admit(
         &mut self,
         whole: &Whole,
@@ -367,8 +370,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
                 (entry_of(header, details), None)
             }
         };
-        let location =
-            Location { depth: 0, slice: 1, offset: range.start, zoffset: whole.zoffset };
+        let location = Location { depth: 0, slice: 1, offset: range.start, zoffset: whole.zoffset };
         let entry = Entry {
             location: Some(location),
             packed: Some(range.end - range.start),

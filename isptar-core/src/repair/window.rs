@@ -14,12 +14,13 @@ pub(super) struct Window<'a, R> {
     end: u64,
     start: u64,
     bytes: Vec<u8>,
+    peeked: Vec<u8>,
 }
 
 impl<'a, R: ReadAt> Window<'a, R> {
     /// Looks at `source` up to `end`.
     pub(super) fn new(source: &'a R, end: u64) -> Self {
-        Self { source, end, start: 0, bytes: Vec::new() }
+        Self { source, end, start: 0, bytes: Vec::new(), peeked: Vec::new() }
     }
 
     /// Returns `len` bytes at `at`, or those that there are before the end.
@@ -38,6 +39,21 @@ impl<'a, R: ReadAt> Window<'a, R> {
         }
         let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
         Ok(self.bytes.get(from..from.saturating_add(len)).unwrap_or_default())
+    }
+
+    /// Returns a few bytes at `at`, or those that there are before the end, wherever the window is:
+    /// it stays there.
+    pub(super) fn peek(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        let held = self.start..self.start + self.bytes.len() as u64;
+        let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        if held.start <= at && at + len as u64 <= held.end {
+            return self.get(at, len);
+        }
+        self.peeked.resize(len, 0);
+        let input = |source| Error::Input { offset: at, source };
+        self.source.read_exact_at(&mut self.peeked, at).map_err(input)?;
+        Ok(&self.peeked)
     }
 
     /// Returns where the next head of a stream of ours begins, at `from` or behind it.

@@ -122,7 +122,8 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         if self.report.listing == ListingState::Whole {
             return;
         }
-        let kind = damage.map_or(FormatError::Missing("whole member"), |damage| damage.kind.clone());
+        let kind =
+            damage.map_or(FormatError::Missing("whole member"), |damage| damage.kind.clone());
         if let Some(path) = damage.and_then(|damage| damage.path.clone()) {
             self.lose(path, range.clone(), kind.clone());
         }
@@ -154,7 +155,8 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             let recent = self.recent.as_ref();
             let kind = recent.and_then(|(_, number)| usize::try_from(*number).ok());
             let kind = kind.and_then(|number| self.damages.get(number));
-            let kind = kind.map_or(FormatError::Missing("whole member"), |found| found.kind.clone());
+            let kind =
+                kind.map_or(FormatError::Missing("whole member"), |found| found.kind.clone());
             self.lose(entry.path.clone(), entry.claimed_range(), kind);
         }
         Ok(())
