@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{cat, completions, convert, create, diff, extract, info, ls, man, verify};
+use crate::commands::{
+    cat, completions, convert, create, diff, extract, info, ls, man, repair, verify,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -58,6 +60,7 @@ enum Command {
     Verify(verify::Args),
     Diff(diff::Args),
     Convert(convert::Args),
+    Repair(repair::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -136,6 +139,7 @@ impl Command {
             Self::Verify(args) => verify::run(args, ui),
             Self::Diff(args) => diff::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
+            Self::Repair(args) => repair::run(args, ui),
             Self::Completions(args) => completions::run(args, ui),
             Self::Man(args) => man::run(args, ui),
         }

@@ -66,6 +66,14 @@ pub(crate) enum Failure {
     /// An archive was to be written to a terminal.
     #[error("standard output is a terminal, and an archive is not text")]
     Terminal,
+    /// The damaged archive was to be written over.
+    #[error("{} is the same file as {}", new.display(), damaged.display())]
+    SameFile {
+        /// The archive to be repaired.
+        damaged: PathBuf,
+        /// The archive to be written.
+        new: PathBuf,
+    },
     /// No byte of the file is in the range.
     #[error("{path} has {size} bytes, the range begins at {start}")]
     Range {
@@ -93,7 +101,9 @@ impl Failure {
             Self::Core(error) => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
-            Self::PatternFile { .. } | Self::Terminal | Self::Usage(_) => Exit::Usage,
+            Self::PatternFile { .. } | Self::Terminal | Self::SameFile { .. } | Self::Usage(_) => {
+                Exit::Usage
+            }
             Self::Range { .. } | Self::LinkGone { .. } | Self::Tree { .. } => Exit::Incomplete,
         }
     }
@@ -112,6 +122,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Core(error) => return hint(error),
+            Self::SameFile { .. } => "the damaged archive is never changed: name another file",
             Self::Terminal => "name a file, or redirect standard output",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
             _ => return None,
@@ -144,6 +155,9 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::NothingStored => Some("an archive that was there is unchanged"),
         Error::AlreadyIsptar => Some("a copy is made with cp"),
+        Error::Foreign { .. } => {
+            Some("isptar convert makes an archive of it, as far as it is whole")
+        }
         Error::Unsupported { .. } => Some("a newer isptar can read it"),
         Error::NotAFile { .. } => Some("isptar extract restores members of any kind"),
         Error::NotIsptar(_) => {

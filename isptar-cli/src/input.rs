@@ -170,7 +170,8 @@ pub(crate) fn open_foreign(path: &Path, limits: Limits) -> Result<(Foreign, Pack
     Ok((TarReader::new(reader, limits)?, packing))
 }
 
-fn open_file(path: &Path) -> Result<File, Failure> {
+/// Opens a file to read it.
+pub(crate) fn open_file(path: &Path) -> Result<File, Failure> {
     let file = File::open(path).map_err(failed(path))?;
     if file.metadata().map_err(failed(path))?.is_dir() {
         return Err(failed(path)(io::ErrorKind::IsADirectory.into()));

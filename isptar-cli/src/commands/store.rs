@@ -63,7 +63,7 @@ impl StoreArgs {
 }
 
 /// Returns the directory for temporary files: beside the archive there is room.
-fn spool(archive: &Path) -> PathBuf {
+pub(crate) fn spool(archive: &Path) -> PathBuf {
     // What is neither a file nor to become one is a device or a pipe.
     let file = fs::metadata(archive).map_or(true, |metadata| metadata.is_file());
     if is_stdin(archive) || !file {

@@ -14,6 +14,7 @@ mod kill;
 mod limits;
 mod memory;
 mod program;
+mod repair;
 mod restoring;
 mod strace;
 mod support;

@@ -13,6 +13,7 @@ mod list;
 mod open;
 mod outside;
 mod properties;
+mod repair;
 mod sources;
 mod support;
 mod testdata;
