@@ -6,6 +6,7 @@
 mod archive;
 mod commands;
 mod foreign;
+mod hostile;
 mod interop;
 mod kill;
 mod memory;
