@@ -53,7 +53,8 @@ pub(crate) fn check_end(tar: &Foreign, path: &Path, ui: &Ui) -> Exit {
         // Nothing says that it is an archive.
         return Exit::NotAnArchive;
     }
-    if !tar.end_missing() {
+    let is_cut_ours = tar.is_ours() && tar.is_cut();
+    if !tar.end_missing() && !is_cut_ours {
         return exit;
     }
     // An end within something was told with the name of that.

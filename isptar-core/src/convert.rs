@@ -23,14 +23,14 @@ use crate::writer::{ArchiveWriter, WriterOptions};
 ///
 /// Names become those of our format: without leading slashes and `.` components. A member whose
 /// name has a `..` component is told to the observer, counted as unreadable and left out; and so is
-/// one that is damaged, but for files of more than a chunk (1 MiB and more, see
-/// [`crate::format::chunk_size`]): what follows the damage of such a one is zeros, and its entry
-/// says `dirty=1`. The archive is then marked incomplete.
+/// one that is damaged. The archive is then marked incomplete.
 ///
 /// # Errors
 ///
 /// [`Error::AlreadyIsptar`], [`Error::NothingStored`]; [`Error::Input`], or [`Error::CorruptTar`]
-/// when the tar has no end: what makes it may have died; [`Error::Output`], [`Error::Cancelled`].
+/// when the tar has no end: what makes it may have died; [`Error::CorruptMember`] of a file of more
+/// than a chunk ([`crate::format::chunk_size`]), of which a part is written when the damage is met;
+/// [`Error::Output`], [`Error::Cancelled`].
 /// Nothing is published then.
 pub fn convert<R: Read>(
     tar: &mut TarReader<R>,
@@ -116,6 +116,7 @@ fn store<R: Read, S: Sink>(
         return Ok(());
     }
     let mut warnings = member.warnings().to_vec();
+    let data_len = member.header().kind.size();
     let converted = convert_member(member, writer, &mut warnings);
     for warning in warnings {
         told.report.warnings += 1;
@@ -123,10 +124,7 @@ fn store<R: Read, S: Sink>(
         told.observer.event(Event::Warning { path: &path, warning });
     }
     match converted.map_err(content_error) {
-        Ok((entry, damage)) => {
-            if let Some(error) = damage {
-                told.failed(&path, &error);
-            }
+        Ok(entry) => {
             told.done(&entry);
             Ok(())
         }
@@ -134,7 +132,8 @@ fn store<R: Read, S: Sink>(
             told.failed(&path, &error);
             Ok(())
         }
-        Err(error) if error.is_damage() => {
+        // The chunks of a larger one are out already.
+        Err(error) if error.is_damage() && data_len <= chunk_size(data_len) => {
             told.failed(&path, &error);
             Ok(())
         }
@@ -153,87 +152,29 @@ fn content_error(error: Error) -> Error {
     }
 }
 
-/// A member that was stored, and what is wrong with it all the same.
-type Converted = (Entry, Option<Error>);
-
 fn convert_member<R: Read, S: Sink>(
     member: Scanned<'_, R>,
     writer: &mut ArchiveWriter<S>,
     warnings: &mut Vec<FormatError>,
-) -> Result<Converted> {
+) -> Result<Entry> {
     let mut header = clean(member.header())?;
     for acl in [&mut header.xattrs.acl_access, &mut header.xattrs.acl_default] {
         *acl = acl.take().and_then(|text| numeric(&text, warnings));
     }
     let mut details = Details::default();
     let Some(map) = header.sparse.take() else {
-        return append(writer, &header, details, ContentReader::new(member));
+        return writer.append(&header, details, ContentReader::new(member));
     };
     match holes::decide(map.segments().to_vec(), map.real_size(), &header.path) {
         holes::Holes::Map(map) => {
             let segments = map.segments().to_vec();
             header.sparse = Some(map);
-            append(writer, &header, details, SegmentReader::new(member, segments))
+            writer.append(&header, details, SegmentReader::new(member, segments))
         }
         holes => {
             details.sparse = matches!(holes, holes::Holes::Dense);
-            append(writer, &header, details, ContentReader::new(member))
+            writer.append(&header, details, ContentReader::new(member))
         }
-    }
-}
-
-/// Appends a member. The chunks of a big file are out when damage is met: zeros follow them.
-fn append<S: Sink>(
-    writer: &mut ArchiveWriter<S>,
-    header: &MemberHeader,
-    details: Details,
-    content: impl Read,
-) -> Result<Converted> {
-    let is_file = matches!(header.kind, Kind::File { .. });
-    let (size, chunk) = (header.data_len(), chunk_size(header.data_len()));
-    if !is_file || size <= chunk {
-        return Ok((writer.append(header, details, content)?, None));
-    }
-    let mut content = Filled { content, damage: None };
-    let mut member = writer.begin(header)?;
-    let mut data = vec![0; usize::try_from(chunk).unwrap_or(usize::MAX)];
-    let failed = |source| content_error(Error::Content { path: header.path.clone(), source });
-    let mut left = size;
-    while left > 0 {
-        let len = usize::try_from(left.min(chunk)).unwrap_or(usize::MAX);
-        content.read_exact(&mut data[..len]).map_err(failed)?;
-        writer.append_chunk(&mut member, &data[..len])?;
-        left -= len as u64;
-    }
-    if content.damage.is_none() {
-        // The last check of the content comes with its end.
-        let _end = content.read(&mut [0]).map_err(failed)?;
-    }
-    let dirty = details.dirty || content.damage.is_some();
-    let entry = writer.end(member, Details { dirty, ..details })?;
-    Ok((entry, content.damage))
-}
-
-/// Reads content, and zeros behind damage.
-struct Filled<R> {
-    content: R,
-    damage: Option<Error>,
-}
-
-impl<R: Read> Read for Filled<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.damage.is_none() {
-            match self.content.read(buf) {
-                Ok(count) => return Ok(count),
-                Err(error) => match error.downcast::<Error>() {
-                    Ok(error) if error.is_damage() => self.damage = Some(error),
-                    Ok(error) => return Err(into_io(error)),
-                    Err(error) => return Err(error),
-                },
-            }
-        }
-        buf.fill(0);
-        Ok(buf.len())
     }
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod diff;
 mod disk;
 mod foreign;
+mod hostile;
 mod inject;
 mod interop;
 mod kill;

@@ -283,8 +283,7 @@ impl<R: Read> TarReader<R> {
                     self.globals.retain(|(known, _)| *known != key);
                     self.globals.push((key, value));
                 }
-                // Nothing that is restored depends on these.
-                b"atime" | b"ctime" | b"charset" | b"hdrcharset" => {}
+                key if !is_of_one(key) => {}
                 key => {
                     let key = key.get(..32).unwrap_or(key).escape_ascii().to_string();
                     self.remark(Remark::GlobalIgnored { key });
@@ -355,6 +354,13 @@ impl<R: Read> TarReader<R> {
             _ => Some((stream, 1)),
         };
     }
+}
+
+/// Returns whether a PAX key speaks of one member, so that it makes no sense for all.
+fn is_of_one(key: &[u8]) -> bool {
+    let starts: [&[u8]; 4] = [b"GNU.sparse.", b"SCHILY.xattr.", b"SCHILY.acl.", b"RHT."];
+    matches!(key, b"path" | b"linkpath" | b"size")
+        || starts.iter().any(|start| key.starts_with(start))
 }
 
 /// Places an error in the decompressed tar.
