@@ -503,15 +503,18 @@ fn members_of_other_archives_are_found() {
     }
 }
 
+/// Changes a member.
+type Change<'a> = &'a dyn Fn(&mut Item);
+
 #[test]
 fn what_extract_takes_from_the_entry_must_be_in_the_header_too() {
-    let change: [(&dyn Fn(&mut Item), &str); 4] = [
+    let changes: [(Change<'_>, &str); 4] = [
         (&|item| item.header.mode = 0o4755, "mode in the tar header is 4755, expected 0644"),
         (&|item| item.header.uid = 5, "uid in the tar header is 5, expected 0"),
         (&|item| item.header.gid = 6, "gid in the tar header is 6, expected 0"),
         (&|item| item.header.user = b"eve".to_vec(), "user in the tar header is eve, expected "),
     ];
-    for (change, says) in change {
+    for (change, says) in changes {
         let (mut streams, entries) = parts(&abc());
         let mut item = abc().remove(1);
         change(&mut item);
