@@ -237,7 +237,7 @@ fn a_flipped_byte_costs_one_member() {
         let whole = Whole::new(build(&items, of_level));
         let mut damaged = whole.bytes.clone();
         for at in (0..whole.bytes.len()).step_by(step(&items)) {
-            for flip in [1, 0xff] {
+            for flip in [if at % 2 == 0 { 1 } else { 0xff }] {
                 damaged[at] ^= flip;
                 let what = format!("level {of_level}, {flip:#x} at {at}");
                 let repaired = repaired(&damaged).unwrap_or_else(|error| panic!("{what}: {error}"));
