@@ -41,6 +41,12 @@ pub enum Error {
         /// What is wrong there.
         kind: FormatError,
     },
+    /// A member that no entry of the listing speaks of: plain tar would restore it.
+    #[error("a member without entry: {path}")]
+    Unlisted {
+        /// The name in its tar header.
+        path: MemberPath,
+    },
     /// The input is not an isptar archive; it may still be a tar archive of another program.
     #[error("not an isptar archive: {0}")]
     NotIsptar(FormatError),
@@ -287,6 +293,14 @@ pub enum FormatError {
         limit: u64,
         /// The claimed value.
         actual: u64,
+    },
+    /// There is more than there may be.
+    #[error("{len} bytes {place}")]
+    Surplus {
+        /// Where they are, such as "behind the end of the archive".
+        place: &'static str,
+        /// How many.
+        len: u64,
     },
     /// Something required is absent.
     #[error("{0} is missing")]

@@ -16,6 +16,7 @@ pub mod path;
 pub mod scan;
 pub mod select;
 pub mod source;
+pub mod verify;
 pub mod writer;
 
 pub use archive::Archive;
@@ -34,4 +35,5 @@ pub use pack::Details;
 pub use path::{MemberPath, SafePath};
 pub use scan::TarReader;
 pub use select::{Patterns, Selection};
+pub use verify::{VerifyOptions, VerifyReport, verify, verify_sequential};
 pub use writer::{ArchiveWriter, WriterOptions, Written};

@@ -105,6 +105,9 @@ pub enum LeftOut {
     /// The target has it already, and the options say to keep it.
     #[error("exists already")]
     Exists,
+    /// Known, but not in the archive: it could not be stored.
+    #[error("it could not be read when the archive was made")]
+    NotStored,
     /// Fewer path components than are to be stripped.
     #[error("nothing is left of its name")]
     Stripped,

@@ -349,7 +349,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Returns the tar header of the member that holds the listing.
-fn listing_header(reserved: &BTreeSet<Vec<u8>>, created: Option<u64>, size: u64) -> [u8; BLOCK] {
+pub(crate) fn listing_header(reserved: &BTreeSet<Vec<u8>>, created: Option<u64>, size: u64) -> [u8; BLOCK] {
     let mut name = INFO_NAME.to_vec();
     let mut number = 0u64;
     while reserved.contains(&name) {

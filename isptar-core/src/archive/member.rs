@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Archive;
 use super::classic::ClassicContent;
 use super::open::Tailed;
+use super::watched::Watched;
 use crate::codec::{DecodeError, Unpacker};
 use crate::content::{Content, Piece};
 use crate::error::{Error, FormatError, Result};
@@ -64,6 +65,19 @@ struct Streams<'a, R> {
     segment_start: u64,
     expected: Option<Digest>,
     digest: Option<MemberDigest>,
+    /// Where in the first stream the headers begin, and where the data would.
+    headers: Range<usize>,
+    /// What in the streams is not as the writer makes it, though a decoder takes it.
+    odd: Option<FormatError>,
+}
+
+/// What a member is in its stream: of interest when nothing else may be there.
+#[derive(Debug)]
+pub(crate) struct Form<'a> {
+    /// The stream, decompressed; of a chunked member the last one.
+    pub(crate) stream: &'a [u8],
+    /// Where in it the member ends.
+    pub(crate) end: usize,
 }
 
 impl<'a, R: ReadAt> Member<'a, R> {
@@ -93,6 +107,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             Some(Body::Ours(streams)) => streams,
             _ => Box::new(Streams::new(archive)),
         };
+        streams.odd = None;
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = streams.member_end == Some(start);
         streams.reader.set_ahead(if follows { archive.data_end } else { 0 });
@@ -139,6 +154,20 @@ impl<'a, R: ReadAt> Member<'a, R> {
     /// the entry says stands here.
     pub fn header(&self) -> &MemberHeader {
         &self.header
+    }
+
+    /// Checks what readers need not: that padding is zero, and streams are as the writer makes them.
+    /// To be called when [`Content::next_piece`] has said that all content was read. Returns where
+    /// the member ends in its stream; members of classic archives have none for themselves.
+    pub(crate) fn check_form(&self) -> Result<Option<Form<'_>>> {
+        let Body::Ours(streams) = &self.body else { return Ok(None) };
+        match streams.check_form(&self.header) {
+            Ok(form) => Ok(Some(form)),
+            Err(kind) => {
+                let (path, range) = (self.path.clone(), self.range.clone());
+                Err(Error::CorruptMember { path, range, kind })
+            }
+        }
     }
 
     /// Turns to the piece that has byte `start` of the content, or to one before it; the digest is
@@ -193,7 +222,31 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             segment_start: 0,
             expected: None,
             digest: None,
+            headers: 0..0,
+            odd: None,
         }
+    }
+
+    fn check_form(&self, header: &MemberHeader) -> Result<Form<'_>, FormatError> {
+        if let Some(odd) = &self.odd {
+            return Err(odd.clone());
+        }
+        let zeros = usize::try_from(padding(self.data_len)).unwrap_or(usize::MAX);
+        let end = self.to.saturating_add(zeros);
+        let filled = self.stream.get(self.to..end).unwrap_or_default();
+        if filled.len() != zeros || filled.iter().any(|&byte| byte != 0) {
+            return Err(FormatError::invalid("padding", filled));
+        }
+        // Of a chunked member the first stream is gone; its map is in the digest.
+        if let Some(map) = header.sparse.as_ref().filter(|_| self.chunks.is_none()) {
+            let mut text = Vec::new();
+            map.encode(&mut text);
+            let headers = self.stream.get(self.headers.clone()).unwrap_or_default();
+            if !headers.ends_with(&text) {
+                return Err(FormatError::Missing("zeros behind the sparse map"));
+            }
+        }
+        Ok(Form { stream: &self.stream, end })
     }
 
     /// Decompresses the stream at `offset`, unless it is the one at hand.
@@ -205,7 +258,9 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         self.stream.clear();
         self.unpacker.reset();
         self.reader.seek(offset, offset + packed);
-        self.unpacker.read_to_end(&mut self.reader, limit, &mut self.stream)?;
+        let mut input = Watched::new(&mut self.reader);
+        self.unpacker.read_to_end(&mut input, limit, &mut self.stream)?;
+        self.odd = self.odd.take().or(input.into_odd());
         let actual = self.unpacker.packed();
         if actual != packed {
             return Err(FormatError::mismatch("packed size of a stream", packed, actual).into());
@@ -244,6 +299,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         self.chunks = entry.chunks.clone();
         (self.position, self.segment, self.segment_start, self.next_chunk) = (0, 0, 0, 0);
         let from = blocks.position();
+        self.headers = start..from;
         self.place_data(from, entry, limits)?;
         Ok(header)
     }

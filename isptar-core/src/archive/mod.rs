@@ -4,6 +4,7 @@ mod classic;
 mod entries;
 mod member;
 mod open;
+mod watched;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,8 @@ use crate::path::MemberPath;
 
 pub use entries::Entries;
 pub use member::Member;
-use open::Tailed;
+pub(crate) use open::{HEADER_STREAM, Tailed};
+pub(crate) use watched::Watched;
 
 /// An archive with a listing: ours, or a classic one.
 ///
@@ -82,6 +84,11 @@ impl<R: ReadAt> Archive<R> {
         self.dialect == Dialect::Classic
     }
 
+    /// Returns the source that the archive was opened from.
+    pub fn into_source(self) -> R {
+        self.source.into_inner()
+    }
+
     /// Returns the limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -90,6 +97,27 @@ impl<R: ReadAt> Archive<R> {
     /// Iterates over all entries, in archive order.
     pub fn entries(&self) -> Entries<'_, R> {
         Entries::new(self, 0, self.tables.blocks.len(), None)
+    }
+
+    /// Iterates over the entries of one listing block, whatever the others are like.
+    pub(crate) fn entries_of_block(&self, number: usize) -> Entries<'_, R> {
+        Entries::new(self, number, number + 1, None)
+    }
+
+    /// Returns where the listing begins.
+    pub(crate) fn listing_start(&self) -> u64 {
+        self.listing
+    }
+
+    /// Returns the bytes of the archive.
+    pub(crate) fn source(&self) -> &Tailed<R> {
+        &self.source
+    }
+
+    /// Returns where the streams of members end: where the header of `.backup.info` begins, or the
+    /// listing of a classic archive.
+    pub(crate) fn data_end(&self) -> u64 {
+        self.data_end
     }
 
     /// Iterates over the entry `path` and all entries below it. In a sorted archive only the

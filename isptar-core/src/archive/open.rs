@@ -19,11 +19,11 @@ use crate::path::MemberPath;
 const TAIL: u64 = 64 << 10;
 
 /// Packed bytes of the header of `.backup.info`: one stored block.
-const HEADER_STREAM: u64 = 535;
+pub(crate) const HEADER_STREAM: u64 = 535;
 
 /// A source whose last bytes are kept in memory.
 #[derive(Debug)]
-pub(super) struct Tailed<R> {
+pub(crate) struct Tailed<R> {
     source: R,
     tail: Vec<u8>,
     tail_start: u64,
@@ -37,6 +37,10 @@ impl<R: ReadAt> Tailed<R> {
         let mut tail = vec![0; usize::try_from(size - tail_start).unwrap_or(0)];
         source.read_exact_at(&mut tail, tail_start).map_err(input(tail_start))?;
         Ok(Self { source, tail, tail_start })
+    }
+
+    pub(super) fn into_inner(self) -> R {
+        self.source
     }
 
     pub(super) fn len(&self) -> u64 {

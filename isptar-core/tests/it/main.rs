@@ -10,6 +10,7 @@ mod properties;
 mod sources;
 mod support;
 mod testdata;
+mod verify;
 mod write;
 
 /// Every file beside this one is a module of it: a forgotten one would never run.

@@ -1,0 +1,48 @@
+//! The job on an archive of the original program.
+
+use std::collections::HashSet;
+
+use super::job::Job;
+use super::walk::{drain, next_head};
+use crate::error::{Error, Result};
+use crate::format::gzip;
+use crate::io::ReadAt;
+
+/// Checks the files by the listing and then, because headers stand at the ends of streams that
+/// belong to others, the CRC of every stream of the archive.
+pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>) -> Result<()> {
+    let before = job.tell.report.damaged;
+    let mut files = HashSet::new();
+    job.each_entry(&mut |_, entry, _| {
+        if let Some(location) = entry.location.filter(|location| location.depth == 0) {
+            files.insert(location.offset);
+        }
+        Ok(())
+    })?;
+    if job.options.quick {
+        return Ok(());
+    }
+    let told = job.tell.report.damaged > before;
+    let archive = job.archive;
+    let end = archive.size();
+    // All heads are alike; which bytes they are depends on the library that was used.
+    let mut head = gzip::HEAD;
+    let read = archive.source().read_exact_at(&mut head, 0);
+    read.map_err(|source| Error::Input { offset: 0, source })?;
+    let mut at = 0;
+    while at < end {
+        job.tell.go_on()?;
+        at = match drain(archive.source(), at..end)? {
+            Ok(next) => next,
+            Err(kind) => {
+                let next = next_head(archive.source(), at + 1..end, &head)?;
+                // The stream of a file that was told already is not told again.
+                if !(told && files.contains(&at)) {
+                    job.tell.beyond(at..next, &kind.at(at));
+                }
+                next
+            }
+        };
+    }
+    Ok(())
+}

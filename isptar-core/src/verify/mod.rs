@@ -1,0 +1,111 @@
+//! The verify job: is an archive what its listing says, down to the last byte?
+
+mod claims;
+mod classic;
+mod frame;
+mod job;
+mod sequential;
+mod survey;
+mod tell;
+mod tiles;
+mod walk;
+mod wreck;
+
+use std::io::Read;
+
+use crate::archive::Archive;
+use crate::error::Result;
+use crate::io::ReadAt;
+use crate::observe::Observer;
+use crate::scan::TarReader;
+use crate::select::Selection;
+
+pub use wreck::{Behind, Wreck, name_whole_members};
+
+/// How deep an archive is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// Stop after the listing: read no member.
+    pub quick: bool,
+}
+
+/// What a verify job found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Members that were looked at; of a quick run, their entries.
+    pub members: u64,
+    /// Of these, members that are as the listing says.
+    pub whole: u64,
+    /// Of these, members that are not.
+    pub damaged: u64,
+    /// Places between members that no entry speaks of, or that several do.
+    pub strays: u64,
+    /// What is wrong beyond the members: prologue, listing, tables, archive info, `.backup.info`.
+    pub beyond: u64,
+    /// Things asked for that the listing does not have.
+    pub missing: u64,
+    /// Entries of what could not be stored when the archive was made.
+    pub lost: u64,
+    /// Entries whose members are in bases; they are not looked at.
+    pub in_bases: u64,
+    /// Entries of names that stand again later; the last one counts.
+    pub duplicates: u64,
+    /// Bytes of content that were found good.
+    pub bytes: u64,
+    /// Bytes of the archive that members were read of.
+    pub read: u64,
+}
+
+impl VerifyReport {
+    /// Returns whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.damaged == 0 && self.strays == 0 && self.beyond == 0 && self.missing == 0
+    }
+}
+
+/// Checks an archive that could be opened, in levels:
+///
+/// 1. trailer and archive info, which opening did;
+/// 2. the listing: every block, counts, order, identity, and what entries claim. A quick run ends
+///    here;
+/// 3. what is around the members: prologue, the header of `.backup.info`, and whether the members
+///    fill all that is between, so that none is there that no entry speaks of;
+/// 4. the members that `selection` means: every stream, header against entry, digest, and that
+///    nothing else is in their streams.
+///
+/// A classic archive has no digests, and headers that are not to be told apart: of it the CRC of
+/// all streams is checked, and that each file has its content.
+///
+/// Damage does not end the job. Each member that is damaged is an [`crate::Event::Failed`] with its
+/// bytes, all other damage an [`crate::Event::Damaged`], each whole member an
+/// [`crate::Event::Done`]. Members are read once and in archive order. Memory grows with the
+/// hard-linked files, and with the names of an archive that is not sorted: a hash each.
+///
+/// # Errors
+///
+/// [`crate::Error::Cancelled`].
+pub fn verify<R: ReadAt>(
+    archive: &Archive<R>,
+    selection: &Selection,
+    options: &VerifyOptions,
+    observer: &mut dyn Observer,
+) -> Result<VerifyReport> {
+    job::verify(archive, selection, options, observer)
+}
+
+/// Checks a tar that is read from front to back: CRCs, headers, and the mark at its end. There is
+/// no listing to check it against; that of an archive of ours is not looked at. The reader says at
+/// the end whether the mark was there ([`TarReader::end_missing`]).
+///
+/// # Errors
+///
+/// [`crate::Error::Cancelled`]; [`crate::Error::NotTar`] when nothing of it is a tar.
+pub fn verify_sequential<R: Read>(
+    tar: &mut TarReader<R>,
+    selection: &Selection,
+    observer: &mut dyn Observer,
+) -> Result<VerifyReport> {
+    sequential::verify(tar, selection, observer)
+}

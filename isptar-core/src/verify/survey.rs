@@ -1,0 +1,185 @@
+//! The first pass over the listing: is it in order, and what has to be known before members are
+//! looked at.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
+
+use super::tell::Tell;
+use crate::archive::Archive;
+use crate::error::{Error, FormatError, Result};
+use crate::format::INFO_NAME;
+use crate::format::entry::{Entry, Kind};
+use crate::io::ReadAt;
+use crate::limits::Limits;
+use crate::path::{MemberPath, SafePath};
+use crate::select::Selection;
+
+/// What the listing says.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Entries that are meant, and the bytes of their contents.
+    pub(super) members: u64,
+    pub(super) bytes: u64,
+    /// Which of the things asked for are there.
+    pub(super) met: HashSet<usize>,
+    /// Names in the root that the listing's own name must differ from.
+    pub(super) reserved: std::collections::BTreeSet<Vec<u8>>,
+    /// Whether every block could be read.
+    pub(super) is_whole: bool,
+    entries: u64,
+    content_size: u64,
+    hashes: RandomState,
+    /// What hard links lead to: whether such a file was met, by the hash of its name.
+    targets: HashMap<u64, bool>,
+    /// Of a listing that is not sorted: the last entry of each name.
+    last: Option<HashMap<u64, u64>>,
+}
+
+impl Survey {
+    /// Reads the listing, and tells where it is wrong.
+    pub(super) fn take<R: ReadAt>(
+        archive: &Archive<R>,
+        selection: &Selection,
+        tell: &mut Tell<'_>,
+    ) -> Result<Self> {
+        let last = (!archive.info().sorted).then(HashMap::new);
+        let mut survey = Self { last, is_whole: true, ..Self::default() };
+        for entry in archive.entries() {
+            tell.go_on()?;
+            match entry {
+                Ok(entry) => survey.add(&entry, selection, archive.limits()),
+                Err(error) => return survey.take_blocks(archive, selection, &error, tell),
+            }
+        }
+        survey.check_totals(archive, tell);
+        Ok(survey)
+    }
+
+    /// Takes what is left of a damaged listing, block by block.
+    fn take_blocks<R: ReadAt>(
+        self,
+        archive: &Archive<R>,
+        selection: &Selection,
+        error: &Error,
+        tell: &mut Tell<'_>,
+    ) -> Result<Self> {
+        let mut survey = Self { last: self.last.map(|_| HashMap::new()), ..Self::default() };
+        let mut told = false;
+        for number in 0..archive.tables().blocks.len() {
+            tell.go_on()?;
+            for entry in archive.entries_of_block(number) {
+                match entry {
+                    Ok(entry) => survey.add(&entry, selection, archive.limits()),
+                    Err(error) => {
+                        tell.beyond(block_range(archive, number), &error);
+                        told = true;
+                    }
+                }
+            }
+        }
+        if !told {
+            // Each block is good by itself: their order or the identity is not.
+            let start = block_range(archive, 0).start;
+            tell.beyond(start..start.saturating_add(archive.info().listing_size), error);
+        }
+        Ok(survey)
+    }
+
+    fn add(&mut self, entry: &Entry, selection: &Selection, limits: &Limits) {
+        let path = clean(&entry.path, limits);
+        let met = &mut self.met;
+        let meant = selection.matches(&path, entry.kind == Kind::Directory, |hit| {
+            met.insert(hit);
+        });
+        if meant {
+            self.members += 1;
+            self.bytes = self.bytes.saturating_add(entry.kind.size());
+        }
+        if entry.location.is_some() {
+            self.content_size = self.content_size.saturating_add(entry.kind.size());
+        }
+        let name = entry.path.as_bytes();
+        if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
+            self.reserved.insert(name.to_vec());
+        }
+        if let Kind::HardLink { target } = &entry.kind {
+            let hash = self.hash(&clean(target, limits));
+            self.targets.insert(hash, false);
+        }
+        let hash = self.last.is_some().then(|| self.hash(&path));
+        if let (Some(last), Some(hash)) = (&mut self.last, hash) {
+            last.insert(hash, self.entries);
+        }
+        self.entries += 1;
+    }
+
+    /// Checks the sum that the tables do not have; opening checked the others.
+    fn check_totals<R: ReadAt>(&self, archive: &Archive<R>, tell: &mut Tell<'_>) {
+        let Some(expected) = archive.info().content_size else { return };
+        if expected != self.content_size {
+            let kind = FormatError::mismatch("size of all contents", expected, self.content_size);
+            let end = archive.size();
+            let start = block_range(archive, 0).start;
+            tell.beyond(start..end, &kind.at(start));
+        }
+    }
+
+    fn hash(&self, path: &MemberPath) -> u64 {
+        self.hashes.hash_one(path.as_bytes())
+    }
+
+    /// Returns whether an entry of the same name comes later.
+    pub(super) fn is_superseded(&self, index: u64, path: &MemberPath, limits: &Limits) -> bool {
+        let Some(last) = &self.last else { return false };
+        last.get(&self.hash(&clean(path, limits))).is_some_and(|&last| index < last)
+    }
+
+    /// Notes an entry that hard links may lead to, and returns what is wrong with one that is a
+    /// hard link itself.
+    pub(super) fn check_link(
+        &mut self,
+        entry: &Entry,
+        limits: &Limits,
+    ) -> Result<(), FormatError> {
+        match &entry.kind {
+            Kind::HardLink { target } => {
+                let hash = self.hash(&clean(target, limits));
+                if self.targets.get(&hash) == Some(&true) {
+                    return Ok(());
+                }
+                let what = "target of a hard link";
+                Err(FormatError::mismatch(what, "a file earlier in the archive", target))
+            }
+            Kind::Directory => Ok(()),
+            _ if self.targets.is_empty() => Ok(()),
+            _ => {
+                let hash = self.hash(&clean(&entry.path, limits));
+                if let Some(met) = self.targets.get_mut(&hash) {
+                    *met = true;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Returns the bytes of a listing block.
+fn block_range<R: ReadAt>(archive: &Archive<R>, number: usize) -> Range<u64> {
+    let blocks = &archive.tables().blocks;
+    let before = blocks.iter().take(number).map(|block| block.packed).sum::<u64>();
+    let start = archive.listing_start().saturating_add(before);
+    start..start.saturating_add(blocks.get(number).map_or(0, |block| block.packed))
+}
+
+/// Returns a name as the selection knows it: clean, when it can be cleaned.
+pub(super) fn clean<'a>(path: &'a MemberPath, limits: &Limits) -> Cow<'a, MemberPath> {
+    if path.is_canonical() {
+        return Cow::Borrowed(path);
+    }
+    match SafePath::new(path, limits) {
+        Ok(safe) => Cow::Owned(safe.to_member_path()),
+        Err(_) => Cow::Borrowed(path),
+    }
+}
