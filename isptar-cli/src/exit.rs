@@ -52,6 +52,8 @@ impl Exit {
             | Error::NotTar(_)
             | Error::CorruptTar { .. }
             | Error::Unsupported { .. }
+            | Error::Foreign { .. }
+            | Error::NothingWhole { .. }
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
             Error::InBase { .. } => Self::Base,

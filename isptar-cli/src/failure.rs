@@ -120,6 +120,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::NothingStored => Some("an archive that was there is unchanged"),
         Error::AlreadyIsptar => Some("a copy is made with cp"),
+        Error::Foreign { .. } => Some("isptar convert makes an archive of it, as far as it is whole"),
         Error::Unsupported { .. } => Some("a newer isptar can read it"),
         Error::NotAFile { .. } => Some("isptar extract restores members of any kind"),
         Error::NotIsptar(_) => {

@@ -127,6 +127,18 @@ pub enum Error {
     /// There was nothing to archive, or nothing of it could be read.
     #[error("nothing was stored, so no archive was made")]
     NothingStored,
+    /// An archive or tar of another program: only archives of ours have streams to salvage.
+    #[error("not an isptar archive of format 2 but {what}")]
+    Foreign {
+        /// What it is, such as "a tar of another program".
+        what: &'static str,
+    },
+    /// An archive in which no whole member was found.
+    #[error("no whole member was found in {size} bytes, so no archive was made")]
+    NothingWhole {
+        /// Bytes that were searched.
+        size: u64,
+    },
     /// An archive of ours is not converted.
     #[error("the input is an isptar archive already")]
     AlreadyIsptar,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
@@ -13,10 +14,10 @@ use crate::format::entry::{Chunks, Entry, Kind, Location};
 use crate::format::header::{Header, Magic};
 use crate::format::info::{ArchiveInfo, FORMAT};
 use crate::format::member::{MemberHeader, prologue};
-use crate::format::tables::{ListingBlock, Tables};
+use crate::format::tables::{Base, ListingBlock, Tables};
 use crate::format::trailer::SizeTrailer;
 use crate::format::{BLOCK, INFO_NAME, chunk_size, gzip, padding};
-use crate::io::Sink;
+use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::pack::{Details, MemberDigest, MemberPacker, entry_of};
 use crate::path::MemberPath;
@@ -90,6 +91,8 @@ pub struct ArchiveWriter<S> {
     content_size: u64,
     /// Names in the root that the listing's own name must differ from.
     reserved: BTreeSet<Vec<u8>>,
+    /// The stream that was copied last: its bytes in its source, and where it is here.
+    copied: Option<(Range<u64>, u64)>,
 }
 
 impl<S: Sink> ArchiveWriter<S> {
@@ -124,11 +127,10 @@ impl<S: Sink> ArchiveWriter<S> {
             entries: 0,
             content_size: 0,
             reserved: BTreeSet::new(),
+            copied: None,
         };
-        let (header, body) = prologue();
         let mut streams = Vec::new();
-        writer.listing.packer.pack(&header, &mut streams);
-        writer.listing.packer.pack(&body, &mut streams);
+        push_prologue(&mut writer.listing.packer, &mut streams);
         writer.output.write(&streams)?;
         Ok(writer)
     }
@@ -197,6 +199,67 @@ impl<S: Sink> ArchiveWriter<S> {
     pub(crate) fn push_lost(&mut self, entry: &Entry) -> Result<()> {
         self.check_path(&entry.path)?;
         self.record(entry)
+    }
+
+    /// Appends a member of another archive: the bytes of its streams are copied as they are. Of
+    /// `entry`, location and `packed` say which bytes of `source` these are; what is recorded has
+    /// the new location. Members of a group must come one after the other, and share the copy of
+    /// their stream.
+    ///
+    /// Nothing is decoded: whether the member is whole, and its entry true, is for the caller to
+    /// know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::append`]; [`Error::CorruptMember`] when the entry has no location in `source`,
+    /// and [`Error::Input`].
+    pub fn copy<R: ReadAt + ?Sized>(&mut self, source: &R, entry: &Entry) -> Result<Entry> {
+        self.check_path(&entry.path)?;
+        let from = entry.location.filter(|location| location.depth == 0);
+        let (Some(from), Some(packed)) = (from, entry.packed) else {
+            let (path, range) = (entry.path.clone(), entry.claimed_range());
+            let kind = FormatError::Missing("location in this archive");
+            return Err(Error::CorruptMember { path, range, kind });
+        };
+        let range = entry.claimed_range();
+        let shared = self.copied.take().filter(|(copied, _)| *copied == range && from.zoffset > 0);
+        let offset = shared.as_ref().map_or(self.output.offset, |(_, offset)| *offset);
+        let location = Location { offset, depth: 0, slice: 1, zoffset: from.zoffset };
+        let entry = Entry { location: Some(location), ..entry.clone() };
+        self.record(&entry)?;
+        if shared.is_none() {
+            self.copy_bytes(source, from.offset, packed)?;
+        }
+        self.copied = Some((range, offset));
+        Ok(entry)
+    }
+
+    fn copy_bytes<R: ReadAt + ?Sized>(
+        &mut self,
+        source: &R,
+        mut from: u64,
+        len: u64,
+    ) -> Result<()> {
+        const STEP: usize = 256 << 10;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = len;
+        let mut copied = Ok(());
+        while left > 0 && copied.is_ok() {
+            let step = usize::try_from(left).unwrap_or(usize::MAX).min(STEP);
+            buffer.resize(step, 0);
+            let input = |source| Error::Input { offset: from, source };
+            copied = source.read_exact_at(&mut buffer, from).map_err(input);
+            copied = copied.and_then(|()| self.output.write(&buffer));
+            from += step as u64;
+            left -= step as u64;
+        }
+        self.buffer = buffer;
+        copied
+    }
+
+    /// Says which bases the entries of other depths refer to.
+    pub(crate) fn set_bases(&mut self, bases: Vec<Base>) {
+        self.listing.tables.bases = bases;
     }
 
     /// Begins a member of several streams.
@@ -341,6 +404,22 @@ impl<S: Sink> ArchiveWriter<S> {
         };
         Ok((output.sink, written))
     }
+}
+
+/// Appends the two streams that begin an archive.
+fn push_prologue(packer: &mut Packer, out: &mut Vec<u8>) {
+    let (header, body) = prologue();
+    packer.pack(&header, out);
+    packer.pack(&body, out);
+}
+
+/// Returns the lengths that a prologue has: stored, and packed.
+pub(crate) fn prologue_lengths() -> [u64; 2] {
+    [0, LISTING_LEVEL].map(|level| {
+        let mut streams = Vec::new();
+        push_prologue(&mut Packer::new(level), &mut streams);
+        streams.len() as u64
+    })
 }
 
 /// Returns a text that fits into a line of the archive info, which has room for 2 KiB in all.

@@ -197,7 +197,7 @@ fn check_range<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(u64, u
 
 /// Returns how long the stream of a small member may be: all its headers, and either a chunk or a
 /// group.
-fn stream_limit(limits: &Limits) -> u64 {
+pub(crate) fn stream_limit(limits: &Limits) -> u64 {
     let map = limits.segments.saturating_mul(42);
     let headers = limits.pax + 2 * limits.path + map + (16 << 10);
     headers + limits.group.max(crate::format::chunk_size(0)) + limits.group
@@ -447,7 +447,7 @@ fn segments(header: &MemberHeader) -> Vec<Segment> {
 }
 
 /// Checks that header and entry say the same; when they do not, neither wins.
-fn check_agreement(header: &MemberHeader, entry: &Entry) -> Result<(), FormatError> {
+pub(crate) fn check_agreement(header: &MemberHeader, entry: &Entry) -> Result<(), FormatError> {
     if header.path != entry.path {
         return Err(FormatError::mismatch("name in the tar header", &entry.path, &header.path));
     }

@@ -7,6 +7,7 @@ mod dump;
 mod list;
 mod open;
 mod properties;
+mod repair;
 mod sources;
 mod support;
 mod testdata;

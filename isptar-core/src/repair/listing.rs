@@ -1,0 +1,369 @@
+//! The listing of a damaged archive, as far as it can be read.
+
+use super::probe::Probe;
+use super::window::find;
+use crate::archive::Archive;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{Dialect, Entry};
+use crate::format::header::Header;
+use crate::format::info::ArchiveInfo;
+use crate::format::tables::{Base, Tables};
+use crate::format::{BLOCK, INFO_NAME, gzip, text};
+use crate::io::ReadAt;
+use crate::limits::Limits;
+use crate::path::MemberPath;
+
+/// Packed bytes of the header of `.backup.info`.
+const HEADER: u64 = 535;
+
+/// Listings that are looked at: a file may be full of those of other archives.
+const MOST_TRIES: usize = 100;
+
+/// Bytes that are searched at once.
+const STEP: u64 = 1 << 20;
+
+/// A block of the listing that is whole.
+#[derive(Debug)]
+struct Block {
+    offset: u64,
+    first: MemberPath,
+    last: MemberPath,
+    /// Number of its first entry, and of entries in it.
+    number: u64,
+    entries: u64,
+    /// Where the first and the last member of depth 0 begin.
+    starts: Option<(u64, u64)>,
+    /// Whether something is missing right before it.
+    after_gap: bool,
+}
+
+/// The listing of a damaged archive: what of it is whole.
+#[derive(Debug)]
+pub(super) struct OldListing {
+    blocks: Vec<Block>,
+    /// Something is missing at its end.
+    ends_in_gap: bool,
+    /// Where the header of `.backup.info` is.
+    pub(super) header: u64,
+    pub(super) created: Option<u64>,
+    pub(super) info: Option<ArchiveInfo>,
+    pub(super) bases: Vec<Base>,
+    /// Names ascend.
+    sorted: bool,
+    /// Where the last member ends, by the entries.
+    members_end: u64,
+    /// The block that was looked at last.
+    cached: Option<(usize, Vec<Entry>)>,
+    limits: Limits,
+}
+
+/// What the listing says of a member.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    /// It has this entry, with this number.
+    Found(u64, Box<Entry>),
+    /// It has none.
+    Absent,
+    /// The entry would be in a part of the listing that is lost.
+    Unknown,
+}
+
+/// Returns whether a text is the beginning of a listing: an entry, or the empty line of an empty
+/// one.
+pub(super) fn begins_listing(text: &[u8], limits: &Limits) -> bool {
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    match line {
+        [] => text == b"\n",
+        line => Entry::parse(line, Dialect::Isptar, limits).is_ok(),
+    }
+}
+
+impl OldListing {
+    /// Finds the listing of the archive in `source`: where its info says that it is, else the last
+    /// one in the file that can be its own.
+    pub(super) fn find<R: ReadAt>(source: &R, len: u64, limits: Limits) -> Result<Option<Self>> {
+        let opened = match Archive::open_with(source, limits) {
+            Ok(archive) if archive.is_classic() => {
+                return Err(Error::Foreign { what: "an archive of the original isptar" });
+            }
+            Ok(archive) => Some(archive.info().data_size),
+            Err(error @ (Error::Unsupported { .. } | Error::Input { .. })) => return Err(error),
+            Err(_) => None,
+        };
+        let mut probe = Probe::new(source, len, limits);
+        if let Some(header) = opened {
+            let listing = Self::read(&mut probe, header, len, limits)?;
+            if listing.is_of_archive() {
+                return Ok(Some(listing));
+            }
+        }
+        let mut before = len;
+        for _ in 0..MOST_TRIES {
+            let Some(header) = find_header(source, before)? else { break };
+            let listing = Self::read(&mut probe, header, len, limits)?;
+            if listing.is_of_archive() {
+                return Ok(Some(listing));
+            }
+            before = header;
+        }
+        Ok(None)
+    }
+
+    /// Returns whether this can be the listing of the archive, not of one that is stored in it:
+    /// that one's members end sooner, counted from its own beginning, than its listing begins in
+    /// the file. Where bytes are missing before the listing, members end later.
+    fn is_of_archive(&self) -> bool {
+        let is_read = self.info.is_some() || !self.blocks.is_empty();
+        is_read && self.claimed_end() >= self.header
+    }
+
+    /// Returns where the members end, by what the archive says.
+    fn claimed_end(&self) -> u64 {
+        self.info.as_ref().map_or(self.members_end, |info| info.data_size)
+    }
+
+    /// Reads what is whole of the listing behind the header at `header`.
+    fn read<R: ReadAt>(
+        probe: &mut Probe<'_, R>,
+        header: u64,
+        len: u64,
+        limits: Limits,
+    ) -> Result<Self> {
+        let mut listing = Self {
+            blocks: Vec::new(),
+            ends_in_gap: true,
+            header,
+            created: None,
+            info: None,
+            bases: Vec::new(),
+            sorted: true,
+            members_end: 0,
+            cached: None,
+            limits,
+        };
+        if probe.decode(header, BLOCK as u64)?.is_ok()
+            && let Some(block) = probe.text().first_chunk::<BLOCK>()
+            && let Ok(Some(header)) = Header::parse(block)
+        {
+            listing.created = u64::try_from(header.mtime).ok().filter(|&mtime| mtime > 0);
+        }
+        let most = limits.listing.min(5 << 20).saturating_add(limits.line);
+        let (mut at, mut gap) = (header + HEADER, false);
+        while at < len && listing.info.is_none() {
+            if let Ok(next) = probe.decode(at, most)? {
+                if !listing.take(probe.text(), at, &mut gap) {
+                    break;
+                }
+                at = next;
+            } else {
+                gap = true;
+                let Some(next) = probe.window.find_head(at + 1)? else { break };
+                at = next;
+            }
+        }
+        if let Some(info) = &listing.info {
+            listing.created = info.created.or(listing.created);
+        }
+        Ok(listing)
+    }
+
+    /// Takes the text of a stream behind the header; returns whether more may follow.
+    fn take(&mut self, text: &[u8], offset: u64, gap: &mut bool) -> bool {
+        if text.starts_with(b"listing_header=") {
+            self.info = ArchiveInfo::parse(text).ok();
+            return false;
+        }
+        if let Some((entries, is_last)) = parse_block(text, &self.limits) {
+            if !self.ends_in_gap {
+                // Another archive may stand behind this one.
+                return false;
+            }
+            let after_gap = std::mem::take(gap);
+            // A gap before an empty block is one at the end.
+            self.ends_in_gap = !is_last || after_gap && entries.is_empty();
+            self.push(&entries, offset, after_gap);
+            return true;
+        }
+        match Tables::parse(text) {
+            Ok(tables) if !tables.blocks.is_empty() || !tables.bases.is_empty() => {
+                self.bases = tables.bases;
+            }
+            _ => *gap = true,
+        }
+        // A tar begins or ends here.
+        !(text.ends_with(&[0; BLOCK / 2]))
+    }
+
+    fn push(&mut self, entries: &[Entry], offset: u64, after_gap: bool) {
+        let previous = self.blocks.last();
+        let number = previous.map_or(0, |block| block.number + block.entries);
+        let mut names = previous.map(|block| &block.last).into_iter();
+        let names = names.by_ref().chain(entries.iter().map(|entry| &entry.path));
+        let names: Vec<&MemberPath> = names.collect();
+        self.sorted &= names.windows(2).all(|pair| pair[0] < pair[1]);
+        let here = entries.iter().filter_map(|entry| {
+            let location = entry.location.filter(|location| location.depth == 0)?;
+            Some((location.offset, entry.claimed_range().end))
+        });
+        let here: Vec<(u64, u64)> = here.collect();
+        let end = here.iter().map(|(_, end)| *end).max().unwrap_or(0);
+        self.members_end = self.members_end.max(end);
+        let starts = here.first().zip(here.last()).map(|(first, last)| (first.0, last.0));
+        let name = |entry: Option<&Entry>| entry.map(|entry| entry.path.clone());
+        let (Some(first), Some(last)) = (name(entries.first()), name(entries.last())) else {
+            return;
+        };
+        let entries = entries.len() as u64;
+        self.blocks.push(Block { offset, first, last, number, entries, starts, after_gap });
+    }
+
+    /// Returns whether all of the listing is there.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.ends_in_gap && self.blocks.iter().all(|block| !block.after_gap)
+    }
+
+    /// Returns by how much members may have moved: from the first to the second number of bytes
+    /// towards the beginning.
+    fn shifts(&self) -> u64 {
+        self.claimed_end() - self.header
+    }
+
+    /// Returns the entry of a member that was found at `offset`; it has a number above `after`.
+    pub(super) fn lookup<R: ReadAt>(
+        &mut self,
+        probe: &mut Probe<'_, R>,
+        path: &MemberPath,
+        zoffset: u64,
+        offset: u64,
+        after: Option<u64>,
+    ) -> Result<Lookup> {
+        let moved = offset..=offset.saturating_add(self.shifts());
+        let (from, to) = if self.sorted {
+            let at = self.blocks.partition_point(|block| block.first <= *path);
+            (at.saturating_sub(1), at)
+        } else {
+            let starts = |block: &Block| block.starts.unwrap_or((0, u64::MAX));
+            let from = self.blocks.partition_point(|block| starts(block).1 < *moved.start());
+            let to = self.blocks.partition_point(|block| starts(block).0 <= *moved.end());
+            (from, to.max(from))
+        };
+        for index in from..to {
+            let number = self.blocks[index].number;
+            let found = self.entries_of(probe, index)?.iter().zip(number..).find(|(entry, number)| {
+                let location = entry.location.filter(|location| location.depth == 0);
+                entry.path == *path
+                    && after.is_none_or(|after| after < *number)
+                    && location.is_some_and(|location| {
+                        moved.contains(&location.offset) && location.zoffset == zoffset
+                    })
+            });
+            if let Some((entry, number)) = found {
+                return Ok(Lookup::Found(number, Box::new(entry.clone())));
+            }
+        }
+        if self.is_complete() { Ok(Lookup::Absent) } else { Ok(self.in_gap(path, offset)) }
+    }
+
+    /// Returns whether a name, or a place, is in a part that is missing.
+    fn in_gap(&self, path: &MemberPath, offset: u64) -> Lookup {
+        let before = match self.sorted {
+            true => self.blocks.partition_point(|block| block.first <= *path),
+            false => self.blocks.partition_point(|block| {
+                block.starts.is_none_or(|(first, _)| first <= offset)
+            }),
+        };
+        let within = before.checked_sub(1).and_then(|index| self.blocks.get(index));
+        let known = within.is_some_and(|block| match self.sorted {
+            true => *path <= block.last,
+            // Members that moved cannot be told by their place.
+            false => self.shifts() == 0 && block.starts.is_some_and(|(_, last)| offset <= last),
+        });
+        let gap = self.blocks.get(before).map_or(self.ends_in_gap, |block| block.after_gap);
+        if known || !gap && (self.sorted || self.shifts() == 0) {
+            Lookup::Absent
+        } else {
+            Lookup::Unknown
+        }
+    }
+
+    /// Returns the entries of a block; those asked for last are kept.
+    fn entries_of<R: ReadAt>(&mut self, probe: &mut Probe<'_, R>, index: usize) -> Result<&[Entry]> {
+        if self.cached.as_ref().is_none_or(|(cached, _)| *cached != index) {
+            let Some(offset) = self.blocks.get(index).map(|block| block.offset) else {
+                return Ok(&[]);
+            };
+            let most = self.limits.listing.min(5 << 20).saturating_add(self.limits.line);
+            let entries = match probe.decode(offset, most)? {
+                Ok(_) => parse_block(probe.text(), &self.limits),
+                Err(_) => None,
+            };
+            // It was whole before.
+            let changed = || FormatError::Missing("listing block that was read before").at(offset);
+            self.cached = Some((index, entries.ok_or_else(changed)?.0));
+        }
+        Ok(self.cached.as_ref().map_or(&[], |(_, entries)| entries))
+    }
+
+    /// Returns the entry with a number.
+    pub(super) fn entry<R: ReadAt>(
+        &mut self,
+        probe: &mut Probe<'_, R>,
+        number: u64,
+    ) -> Result<Option<Entry>> {
+        let index = self.blocks.partition_point(|block| block.number <= number);
+        let Some(index) = index.checked_sub(1) else { return Ok(None) };
+        let within = number - self.blocks[index].number;
+        let entries = self.entries_of(probe, index)?;
+        Ok(usize::try_from(within).ok().and_then(|within| entries.get(within)).cloned())
+    }
+}
+
+/// Reads a listing block; returns its entries, and whether it ends the listing.
+fn parse_block(text: &[u8], limits: &Limits) -> Option<(Vec<Entry>, bool)> {
+    let body = text.strip_suffix(b"\n")?;
+    if body.is_empty() {
+        return Some((Vec::new(), true));
+    }
+    let (body, is_last) = match body.strip_suffix(b"\n") {
+        Some(body) => (body, true),
+        None => (body, false),
+    };
+    let lines = body.split(|&byte| byte == b'\n');
+    let entries = lines.map(|line| Entry::parse(line, Dialect::Isptar, limits));
+    Some((entries.collect::<std::result::Result<_, _>>().ok()?, is_last))
+}
+
+/// Finds the last header of a `.backup.info` that begins before `before`.
+fn find_header<R: ReadAt>(source: &R, before: u64) -> Result<Option<u64>> {
+    let mut pattern = gzip::HEAD.to_vec();
+    // One stored block of 512 bytes, as the writer always makes it.
+    pattern.extend_from_slice(&[1, 0, 2, 0xff, 0xfd]);
+    pattern.extend_from_slice(INFO_NAME);
+    let overlap = pattern.len() as u64 - 1;
+    let size = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+    let mut end = before;
+    let mut bytes = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(STEP);
+        let until = end.saturating_add(overlap).min(size);
+        bytes.resize(usize::try_from(until - start).unwrap_or(0), 0);
+        let input = |source| Error::Input { offset: start, source };
+        source.read_exact_at(&mut bytes, start).map_err(input)?;
+        let (mut last, mut from) = (None, 0);
+        while let Some(at) = find(bytes.get(from..).unwrap_or_default(), &pattern) {
+            last = Some(start + (from + at) as u64).filter(|&at| at < before).or(last);
+            from += at + 1;
+        }
+        if last.is_some() {
+            return Ok(last);
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// Returns an error of a member whose content is not the one that its entry says.
+pub(super) fn digest_error(expected: [u8; 32], actual: [u8; 32]) -> FormatError {
+    let (expected, actual) = (text::digest_text(&expected), text::digest_text(&actual));
+    FormatError::Digest { what: "the content", expected, actual }
+}

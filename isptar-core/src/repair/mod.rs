@@ -1,0 +1,188 @@
+//! The repair job: from a damaged archive of ours to a whole one with all members that are whole.
+//!
+//! Two passes. The first ([`scan`](self::scan())) goes through the file by its gzip heads, whatever
+//! is left of the listing, decodes every stream once, and spools what it found: members and damaged
+//! ranges, in their order. The second joins that with the old listing, which alone knows what is
+//! lost by name, and copies the streams as they are; nothing is compressed again.
+//!
+//! The members are found by their bytes and not by the locations of the listing, because bytes may
+//! be missing before them. What the listing alone knows of a member (nanoseconds, names of owners,
+//! inode numbers, keys that this version does not know) is taken from its entry when header and
+//! digest agree with that, by the same rules as when the member is restored.
+
+mod listing;
+mod probe;
+mod scan;
+mod spool;
+mod window;
+mod write;
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::format::BLOCK;
+use crate::format::header::Header;
+use crate::io::{ReadAt, Sink};
+use crate::limits::Limits;
+use crate::observe::{Event, Observer};
+use crate::writer::{ArchiveWriter, WriterOptions};
+
+use listing::OldListing;
+use probe::Probe;
+use scan::{Scanned, Scanner};
+use spool::Spool;
+use write::{Joiner, Target};
+
+/// How an archive is repaired.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RepairOptions {
+    /// Caps on what the damaged archive may claim.
+    pub limits: Limits,
+    /// What makes the new archive, for its info.
+    pub tool: Option<String>,
+    /// Directory for temporary files: the members found, once their entries are larger than a
+    /// megabyte, and the new listing; the system's temporary directory when absent.
+    pub spool: Option<PathBuf>,
+}
+
+/// What became of the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ListingState {
+    /// All of it could be read.
+    Whole,
+    /// Some of it could be read.
+    Damaged,
+    /// Nothing of it could be read.
+    #[default]
+    Missing,
+}
+
+/// What is whole in a damaged archive, and what was made of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// Members that are whole.
+    pub members: u64,
+    /// Bytes of content of all files among them.
+    pub bytes: u64,
+    /// Members that are known by name to be lost.
+    pub lost: u64,
+    /// Ranges of bytes that are damaged and belong to no member known by name.
+    pub damaged: u64,
+    /// Bytes in them.
+    pub damaged_bytes: u64,
+    /// Members whose entry was made of their tar header alone, because theirs is lost: what only
+    /// the listing had (nanoseconds, inode numbers, long names of owners) is gone.
+    pub rebuilt: u64,
+    /// Entries without bytes in this archive, carried over from the listing.
+    pub carried: u64,
+    /// Whether the end of the members was found; else nobody knows what came behind.
+    pub ended: bool,
+    /// What became of the listing.
+    pub listing: ListingState,
+    /// Length of the new archive; 0 when none was written.
+    pub archive_size: u64,
+    /// Identity of the new archive.
+    pub identity: Option<[u8; 32]>,
+}
+
+impl RepairReport {
+    /// Returns whether something is lost, or may be.
+    pub fn is_incomplete(&self) -> bool {
+        self.lost > 0 || self.damaged > 0 || !self.ended
+    }
+}
+
+/// Finds out what is whole in an archive of ours, damaged or not, without its listing where need
+/// be: [`Event::Done`] for each whole member, with its entry located in `source`,
+/// [`Event::Failed`] for each that is lost and known by name, [`Event::Damaged`] for other damage.
+///
+/// # Errors
+///
+/// [`Error::Foreign`] and [`Error::NothingWhole`]; [`Error::Unsupported`], [`Error::Input`],
+/// [`Error::Output`] when the spool fails, [`Error::Cancelled`].
+pub fn scan<R: ReadAt>(
+    source: &R,
+    options: &RepairOptions,
+    observer: &mut dyn Observer,
+) -> Result<RepairReport> {
+    let (scanned, mut listing) = first_pass(source, options, observer)?;
+    let mut joiner = Joiner::new(source, Target::None, observer, options.limits)?;
+    joiner.join(scanned, listing.as_mut())?;
+    Ok(joiner.into_parts().0)
+}
+
+/// Writes a new archive with all whole members of a damaged one, and publishes it; tells the same
+/// as [`scan()`]. Nothing is published when nothing is whole.
+///
+/// # Errors
+///
+/// As [`scan()`], and [`Error::Output`].
+pub fn repair<R: ReadAt>(
+    source: &R,
+    sink: &mut dyn Sink,
+    options: &RepairOptions,
+    observer: &mut dyn Observer,
+) -> Result<RepairReport> {
+    let (scanned, mut listing) = first_pass(source, options, observer)?;
+    let mut writer_options = WriterOptions::default();
+    writer_options.sorted = false;
+    writer_options.created = match &listing {
+        Some(listing) => listing.created,
+        None => scanned.created,
+    };
+    writer_options.tool.clone_from(&options.tool);
+    writer_options.spool.clone_from(&options.spool);
+    let mut writer = ArchiveWriter::new(sink, &writer_options)?;
+    if let Some(listing) = &mut listing {
+        writer.set_bases(std::mem::take(&mut listing.bases));
+    }
+    let was_incomplete =
+        listing.as_ref().and_then(|listing| listing.info.as_ref()).is_some_and(|i| i.incomplete);
+    let target = Target::Archive(Box::new(writer));
+    let mut joiner = Joiner::new(source, target, observer, options.limits)?;
+    joiner.join(scanned, listing.as_mut())?;
+    let (mut report, target) = joiner.into_parts();
+    let Target::Archive(mut writer) = target else { return Ok(report) };
+    if report.is_incomplete() || was_incomplete {
+        writer.set_incomplete();
+    }
+    let (_, written) = writer.finish()?;
+    report.archive_size = written.archive_size;
+    report.identity = Some(written.identity);
+    Ok(report)
+}
+
+fn first_pass<R: ReadAt>(
+    source: &R,
+    options: &RepairOptions,
+    observer: &mut dyn Observer,
+) -> Result<(Scanned, Option<OldListing>)> {
+    let limits = options.limits;
+    let len = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+    let mut listing = OldListing::find(source, len, limits)?;
+    observer.event(Event::Planned { members: 0, bytes: len });
+    let spool = Spool::new(options.spool.clone());
+    let scanned = Scanner::new(source, len, listing.as_mut(), spool, limits).run(observer)?;
+    let is_empty = scanned.members == 0 && !(scanned.ended && scanned.spool.mark() == 0);
+    if is_empty {
+        return Err(nothing(source, len, limits)?);
+    }
+    Ok((scanned, listing))
+}
+
+/// Says why nothing was found.
+fn nothing<R: ReadAt>(source: &R, len: u64, limits: Limits) -> Result<Error> {
+    let mut probe = Probe::new(source, len, limits);
+    let plain = probe.window.get(0, BLOCK)?.first_chunk::<BLOCK>().copied();
+    let is_tar = plain.is_some_and(|block| matches!(Header::parse(&block), Ok(Some(_))));
+    let is_ours = probe.decode(0, BLOCK as u64)?.is_ok()
+        && probe.text() == crate::format::member::prologue().0;
+    Ok(if !is_ours && (is_tar || probe.is_likely(0)?) {
+        Error::Foreign { what: "a tar of another program" }
+    } else {
+        Error::NothingWhole { size: len }
+    })
+}

@@ -1,0 +1,464 @@
+//! What stands at a place of a damaged archive: one stream, or all streams of a big member.
+
+use std::ops::Range;
+
+use super::window::Window;
+use crate::archive::stream_limit;
+use crate::codec::{DecodeError, Unpacker};
+use crate::error::{Error, FormatError, Result};
+use crate::format::assemble::{self, Found, SliceBlocks};
+use crate::format::entry::{Chunks, Digest, Kind};
+use crate::format::header::Header;
+use crate::format::member::{MemberHeader, prologue};
+use crate::format::trailer::{self, SizeTrailer};
+use crate::format::{BLOCK, INFO_NAME, chunk_size, gzip, padding};
+use crate::io::{RangeReader, ReadAt};
+use crate::limits::Limits;
+use crate::pack::MemberDigest;
+use crate::path::MemberPath;
+
+/// Bytes read at once.
+const READ: usize = 256 << 10;
+
+/// Packed bytes in which the first block of a stream of ours is found: a candidate that needs more
+/// is none, so that a false one costs little.
+const PROOF: u64 = 4 << 10;
+
+/// Bytes that wrong data may be decoded for before that is noticed: a stored block is copied
+/// unseen, codes that are not valid show much sooner.
+const UNNOTICED: u64 = 66_000;
+
+/// Bytes of wrong data that never decode by chance when they are not stored.
+const CHANCE: u64 = 4 << 10;
+
+/// Most bytes of a stored deflate block, and the bytes of its head.
+const STORED: u64 = 65_535;
+const STORED_HEAD: u64 = 5;
+
+/// Most chunks of a file (FORMAT.md section 12).
+const MOST_CHUNKS: u64 = 1 << 18;
+
+/// Members that are whole: one, or those of a group.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Their streams.
+    pub(super) range: Range<u64>,
+    pub(super) members: Vec<Whole>,
+}
+
+/// A member whose streams are whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) header: MemberHeader,
+    pub(super) zoffset: u64,
+    pub(super) digest: Option<Digest>,
+    pub(super) chunks: Option<Chunks>,
+    /// Whether the headers are spelled as our writer does.
+    pub(super) is_ours: bool,
+}
+
+/// What stands at a place.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Whole members.
+    Unit(Unit),
+    /// The beginning of an archive of ours, up to this place.
+    Prologue(u64),
+    /// The header of `.backup.info`, up to this place: listing and trailer follow.
+    Info(u64, Box<Header>),
+    /// A size trailer, up to this place.
+    Trailer(u64),
+    /// A whole stream that no member begins with, up to this place.
+    Stray(u64, FormatError),
+    /// A damaged stream, or a member that lacks some.
+    Broken(Broken),
+}
+
+/// Damage at a place.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) kind: FormatError,
+    /// The member that is lost by it, when its headers are whole.
+    pub(super) path: Option<MemberPath>,
+    /// Where the damaged stream begins.
+    pub(super) start: u64,
+    /// Bytes that were decoded in vain.
+    pub(super) wasted: u64,
+    pub(super) resume: Resume,
+}
+
+/// Where to go on behind damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resume {
+    /// The next stream begins there, or the archive ends there.
+    At(u64),
+    /// From this place on a head must be searched; before the second place, decoding was possible.
+    Search(u64, u64),
+}
+
+/// Decodes streams wherever it is told.
+#[derive(Debug)]
+pub(super) struct Probe<'a, R> {
+    reader: RangeReader<&'a R>,
+    pub(super) window: Window<'a, R>,
+    unpacker: Unpacker,
+    stream: Vec<u8>,
+    limits: Limits,
+    /// Where members end at the latest.
+    end: u64,
+    /// Whether a listing may be met; else what looks like one is a file.
+    info: bool,
+}
+
+impl<'a, R: ReadAt> Probe<'a, R> {
+    pub(super) fn new(source: &'a R, end: u64, limits: Limits) -> Self {
+        let mut reader = RangeReader::new(source, 0, end, READ);
+        reader.set_ahead(end);
+        Self {
+            reader,
+            window: Window::new(source, end),
+            unpacker: Unpacker::new(),
+            stream: Vec::new(),
+            limits,
+            end,
+            info: true,
+        }
+    }
+
+    /// Says whether a listing may be met.
+    pub(super) fn looking_for_info(self, info: bool) -> Self {
+        Self { info, ..self }
+    }
+
+    /// Returns the text of the stream at `at`, at most `limit` bytes, and where it ends.
+    pub(super) fn decode(
+        &mut self,
+        at: u64,
+        limit: u64,
+    ) -> Result<std::result::Result<u64, FormatError>> {
+        self.stream.clear();
+        self.unpacker.reset();
+        self.reader.seek(at, self.end);
+        let read = self.unpacker.read_to_end(&mut self.reader, limit, &mut self.stream);
+        match read {
+            Ok(()) => Ok(Ok(at + self.unpacker.packed())),
+            Err(DecodeError::Format(kind)) => Ok(Err(kind)),
+            Err(DecodeError::Io(source)) => Err(Error::Input { offset: at, source }),
+        }
+    }
+
+    /// Returns what [`Self::decode`] decoded.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.stream
+    }
+
+    /// Returns whether a tar header begins the stream at `at`: a look that costs little.
+    pub(super) fn is_likely(&mut self, at: u64) -> Result<bool> {
+        Ok(self.first_header(at)?.is_some())
+    }
+
+    fn first_header(&mut self, at: u64) -> Result<Option<Header>> {
+        self.unpacker.reset();
+        self.reader.seek(at, self.end.min(at + PROOF));
+        let mut block = [0; BLOCK];
+        let mut have = 0;
+        while have < BLOCK {
+            match self.unpacker.read(&mut self.reader, &mut block[have..]) {
+                Ok(0) | Err(DecodeError::Format(_)) => return Ok(None),
+                Ok(count) => have += count,
+                Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
+            }
+        }
+        Ok(Header::parse(&block).ok().flatten())
+    }
+
+    /// Finds out what stands at `at`.
+    pub(super) fn step(&mut self, at: u64) -> Result<Step> {
+        let limit = stream_limit(&self.limits);
+        let end = match self.decode(at, limit)? {
+            Ok(end) => end,
+            Err(kind) => {
+                let real = self.expected_real();
+                return Ok(Step::Broken(self.broken(at, kind, real)?));
+            }
+        };
+        if self.stream == prologue().0 {
+            return self.prologue(end);
+        }
+        if end - at == trailer::LEN as u64 && self.is_trailer(at)? {
+            return Ok(Step::Trailer(end));
+        }
+        self.members(at, end)
+    }
+
+    fn is_trailer(&mut self, at: u64) -> Result<bool> {
+        const LEN: usize = trailer::LEN;
+        let bytes = self.window.get(at, LEN)?.first_chunk::<LEN>();
+        Ok(bytes.is_some_and(|bytes| SizeTrailer::parse(bytes).is_ok()))
+    }
+
+    fn prologue(&mut self, at: u64) -> Result<Step> {
+        match self.decode(at, BLOCK as u64)? {
+            Ok(end) if self.stream == prologue().1 => Ok(Step::Prologue(end)),
+            _ => Ok(Step::Stray(at, FormatError::Missing("body of the prologue"))),
+        }
+    }
+
+    /// Reads the members in the stream at hand.
+    fn members(&mut self, at: u64, end: u64) -> Result<Step> {
+        let mut members = Vec::new();
+        let mut position = 0;
+        while position < self.stream.len() {
+            let found = match self.headers_at(position) {
+                Ok(found) => found,
+                Err(kind) => return Ok(Step::Stray(end, kind)),
+            };
+            let (mut whole, from, data_len) = found;
+            if position == 0 && from == self.stream.len() && data_len > 0 {
+                if let Some(header) = self.info_header(&whole.header, end)? {
+                    return Ok(Step::Info(end, Box::new(header)));
+                }
+                // What looks on may have decoded something else; the headers are at hand.
+                return self.chunked(at, end, whole, data_len);
+            }
+            let (need, have) =
+                (data_len.saturating_add(padding(data_len)), (self.stream.len() - from) as u64);
+            if need > have {
+                let what = "data of the member";
+                return Ok(Step::Stray(end, FormatError::Truncated { what, need, have }));
+            }
+            // Not above what is in memory.
+            let len = usize::try_from(data_len).unwrap_or(0);
+            let mut digest = MemberDigest::new(&whole.header);
+            digest.update(&self.stream[from..from + len]);
+            whole.digest = Some(digest.finish()).filter(|_| whole.header.kind.size() > 0);
+            members.push(whole);
+            position = from + usize::try_from(need).unwrap_or(0);
+        }
+        let kind = FormatError::Missing("tar header");
+        Ok(match members.is_empty() {
+            true => Step::Stray(end, kind),
+            false => Step::Unit(Unit { range: at..end, members }),
+        })
+    }
+
+    /// Reads the headers at a place of the stream at hand; returns where the data is, and its
+    /// length.
+    fn headers_at(&self, position: usize) -> std::result::Result<(Whole, usize, u64), FormatError> {
+        let zoffset = position as u64;
+        if zoffset > self.limits.group {
+            let (limit, actual) = (self.limits.group, zoffset);
+            return Err(FormatError::Limit { what: "offset in a group", limit, actual });
+        }
+        let mut blocks = SliceBlocks::new(&self.stream, position);
+        let Found::Member(found) = assemble::read_headers(&mut blocks, &self.limits)? else {
+            return Err(FormatError::Missing("tar header"));
+        };
+        let header = found.header;
+        let is_file = matches!(header.kind, Kind::File { .. });
+        let data_len = if is_file { header.data_len() } else { 0 };
+        if found.stored != data_len {
+            return Err(FormatError::mismatch("size in the header", data_len, found.stored));
+        }
+        let mut spelled = Vec::new();
+        let encoded = header.encode(&self.limits, &mut spelled).is_ok();
+        let is_ours = encoded && self.stream.get(position..blocks.position()) == Some(&spelled);
+        let whole = Whole { header, zoffset, digest: None, chunks: None, is_ours };
+        Ok((whole, blocks.position(), data_len))
+    }
+
+    /// Returns the header of the stream at hand when it is the one before a listing, which begins
+    /// at `end`.
+    fn info_header(&mut self, header: &MemberHeader, end: u64) -> Result<Option<Header>> {
+        let name = header.path.as_bytes();
+        let is_plain = header.mode == 0o600
+            && (header.uid, header.gid) == (0, 0)
+            && header.user.is_empty()
+            && header.group.is_empty();
+        if !self.info || self.stream.len() != BLOCK || !name.starts_with(INFO_NAME) || !is_plain {
+            return Ok(None);
+        }
+        let block = self.stream.first_chunk::<BLOCK>().copied();
+        let parsed = block.and_then(|block| Header::parse(&block).ok().flatten());
+        let limit = stream_limit(&self.limits);
+        let size = header.data_len();
+        let begins = match self.decode(end, limit)? {
+            // A file with a restored listing has chunks, which do not end with a line.
+            Ok(_) if self.stream.len() as u64 == chunk_size(size) => false,
+            Ok(_) => super::listing::begins_listing(&self.stream, &self.limits),
+            // A file of that name, made by root, whose first chunk is damaged as well, would be
+            // lost in any case.
+            Err(_) => true,
+        };
+        Ok(parsed.filter(|_| begins))
+    }
+
+    /// Reads the chunks of a member whose headers are a stream of their own.
+    fn chunked(&mut self, at: u64, end: u64, mut whole: Whole, data_len: u64) -> Result<Step> {
+        let mut digest = MemberDigest::new(&whole.header);
+        let mut chunks = Chunks { size: chunk_size(data_len), packed: vec![end - at] };
+        let (mut next, mut left) = (end, data_len);
+        while left > 0 {
+            let first = chunks.packed.len() == 1;
+            let most = if first { self.limits.chunk.min(left) } else { chunks.size.min(left) };
+            let most = if most == left { left.saturating_add(padding(data_len)) } else { most };
+            let read = self.chunk(next, most, left, &mut digest)?;
+            let size = chunks.size;
+            let real = match read {
+                Ok(real) => check_chunk(real, &mut chunks.size, left, data_len, first),
+                Err(kind) => Err(kind),
+            };
+            let real = match real {
+                Ok(real) => real,
+                Err(kind) => {
+                    let expected = size.min(left);
+                    let last = if expected == left { padding(data_len) } else { 0 };
+                    let mut broken = self.broken(next, kind, Some(expected + last))?;
+                    broken.path = Some(whole.header.path);
+                    return Ok(Step::Broken(broken));
+                }
+            };
+            chunks.packed.push(self.unpacker.packed());
+            next += self.unpacker.packed();
+            left -= real.min(left);
+        }
+        whole.digest = Some(digest.finish());
+        whole.chunks = Some(chunks);
+        Ok(Step::Unit(Unit { range: at..next, members: vec![whole] }))
+    }
+
+    /// Reads a chunk of at most `most` bytes, piece by piece: it may be large. Returns its length.
+    fn chunk(
+        &mut self,
+        at: u64,
+        most: u64,
+        data: u64,
+        digest: &mut MemberDigest,
+    ) -> Result<std::result::Result<u64, FormatError>> {
+        self.unpacker.reset();
+        self.reader.seek(at, self.end);
+        self.stream.resize(64 << 10, 0);
+        let (mut real, mut data) = (0, data);
+        loop {
+            match self.unpacker.read(&mut self.reader, &mut self.stream) {
+                Ok(0) => return Ok(Ok(real)),
+                Ok(count) => {
+                    real += count as u64;
+                    if real > most {
+                        let (what, limit, actual) = ("length of a chunk", most, real);
+                        return Ok(Err(FormatError::Limit { what, limit, actual }));
+                    }
+                    let bytes = usize::try_from(data).unwrap_or(usize::MAX).min(count);
+                    digest.update(&self.stream[..bytes]);
+                    data -= bytes as u64;
+                }
+                Err(DecodeError::Format(kind)) => return Ok(Err(kind)),
+                Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
+            }
+        }
+    }
+
+    /// Returns the real length of the stream of which a part is at hand, if its headers are.
+    fn expected_real(&self) -> Option<u64> {
+        let (_, from, data_len) = self.headers_at(0).ok()?;
+        let data = if data_len > chunk_size(data_len) { 0 } else { data_len };
+        (from as u64).checked_add(data)?.checked_add(padding(data))
+    }
+
+    /// Finds out where to go on behind the stream at `at`, which was just read in vain and should
+    /// have had `real` bytes.
+    fn broken(&mut self, at: u64, kind: FormatError, real: Option<u64>) -> Result<Broken> {
+        let packed = self.unpacker.packed();
+        let stopped = at + packed;
+        let ended = matches!(kind, FormatError::Crc { .. })
+            || matches!(kind, FormatError::Mismatch { what: "length of a stream modulo 2^32", .. });
+        let cut = matches!(kind, FormatError::Truncated { .. })
+            || matches!(kind, FormatError::Deflate("the stream is cut off"));
+        let resume = if ended && self.is_border(stopped)? {
+            Resume::At(stopped)
+        } else if let Some(end) = self.stored_end(at, real)? {
+            Resume::At(end)
+        } else if cut && packed >= CHANCE {
+            Resume::At(self.end)
+        } else {
+            Resume::Search((at + 1).max(stopped.saturating_sub(UNNOTICED)), stopped.max(at + 1))
+        };
+        let wasted = packed + self.stream.len() as u64;
+        Ok(Broken { kind, path: None, start: at, wasted, resume })
+    }
+
+    /// Returns whether a stream begins at a place, or the members end there.
+    fn is_border(&mut self, at: u64) -> Result<bool> {
+        if at == self.end {
+            return Ok(true);
+        }
+        let is_head = self.window.get(at, gzip::HEAD.len())? == gzip::HEAD;
+        Ok(is_head || self.is_trailer(at)?)
+    }
+
+    /// Returns where the stored stream at `at` ends. Its length follows from the `real` one, or
+    /// from the heads of its blocks, which stand at fixed distances: those that are damaged are
+    /// passed over. What it holds is never looked at, so an archive stored in an archive is never
+    /// taken for a part of it.
+    fn stored_end(&mut self, at: u64, real: Option<u64>) -> Result<Option<u64>> {
+        if let Some(real) = real.and_then(|real| usize::try_from(real).ok()) {
+            let end = at.saturating_add(gzip::stored_len(real) as u64);
+            if end <= self.end && self.is_border(end)? {
+                return Ok(Some(end));
+            }
+        }
+        let most = self.limits.chunk.max(stream_limit(&self.limits)) / STORED + 1;
+        let mut seen = false;
+        for block in 0..most {
+            let head = at + gzip::HEAD.len() as u64 + block * (STORED + STORED_HEAD);
+            if head >= self.end {
+                // Cut off within a block whose head was seen.
+                return Ok(seen.then_some(self.end));
+            }
+            let bytes = self.window.get(head, 5)?;
+            let Some([last, a, b, c, d]) = bytes.first_chunk::<5>().copied() else { continue };
+            let len = u16::from_le_bytes([a, b]);
+            let is_head = len == !u16::from_le_bytes([c, d]);
+            match last {
+                0 if is_head && u64::from(len) == STORED => seen = true,
+                1 if is_head => {
+                    let end = head + STORED_HEAD + u64::from(len) + gzip::TAIL_LEN as u64;
+                    if end > self.end {
+                        return Ok(Some(self.end));
+                    }
+                    if self.is_border(end)? {
+                        return Ok(Some(end));
+                    }
+                    seen = false;
+                }
+                _ => seen = false,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Checks the real length of a chunk; the first one tells the size of all.
+fn check_chunk(
+    real: u64,
+    size: &mut u64,
+    left: u64,
+    data_len: u64,
+    first: bool,
+) -> std::result::Result<u64, FormatError> {
+    if real == left.saturating_add(padding(data_len)) && (first || left <= *size) {
+        if first {
+            *size = (*size).max(left.checked_next_power_of_two().unwrap_or(*size)).max(512);
+        }
+        return Ok(real);
+    }
+    if first && real >= 512 && real.is_power_of_two() && data_len.div_ceil(real) <= MOST_CHUNKS {
+        *size = real;
+        return Ok(real);
+    }
+    if !first && real == *size && real < left {
+        return Ok(real);
+    }
+    let expected = (*size).min(left);
+    Err(FormatError::mismatch("length of a chunk", expected, real))
+}

@@ -1,0 +1,637 @@
+//! Repair: every member that is whole comes back, nothing else does, and what is lost is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use isptar_core::{
+    Archive, Entry, Error, Event, Kind, ListingState, Observer, ReadAt, RepairOptions,
+    RepairReport, WriteSink, repair,
+};
+
+use super::support::{
+    Counting, Item, Seen, build, dir, entries, every_kind, file, level, link, noise, other, read,
+    scan,
+};
+
+/// What a repair told.
+#[derive(Debug, Default)]
+struct Told {
+    done: Vec<String>,
+    failed: Vec<String>,
+    damaged: Vec<Range<u64>>,
+}
+
+impl Observer for Told {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Done { entry } => self.done.push(entry.path.to_string()),
+            Event::Failed { path, .. } => self.failed.push(path.to_string()),
+            Event::Damaged { range, .. } => self.damaged.push(range),
+            _ => {}
+        }
+    }
+}
+
+/// A repaired archive.
+struct Repaired {
+    archive: Archive<Vec<u8>>,
+    report: RepairReport,
+    told: Told,
+}
+
+impl Repaired {
+    fn names(&self) -> BTreeSet<String> {
+        self.told.done.iter().cloned().collect()
+    }
+}
+
+fn repaired(damaged: &[u8]) -> Result<Repaired, Error> {
+    let (mut bytes, mut told) = (Vec::new(), Told::default());
+    let options = RepairOptions::default();
+    let mut sink = WriteSink::new(&mut bytes);
+    let report = repair(&damaged, &mut sink, &options, &mut told)?;
+    assert_eq!(report.archive_size, bytes.len() as u64);
+    // A look without writing tells the same.
+    let mut looked = Told::default();
+    let look = isptar_core::repair::scan(&damaged, &options, &mut looked).unwrap();
+    assert_eq!((&looked.done, &looked.failed), (&told.done, &told.failed));
+    assert_eq!(RepairReport { archive_size: 0, identity: None, ..report.clone() }, look);
+    Ok(Repaired { archive: Archive::open(bytes).unwrap(), report, told })
+}
+
+/// An archive, and what repair has to bring back of it.
+struct Whole {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    contents: BTreeMap<String, Vec<u8>>,
+    data_end: usize,
+}
+
+impl Whole {
+    fn new(bytes: Vec<u8>) -> Self {
+        let archive = Archive::open(bytes.as_slice()).unwrap();
+        let entries = entries(&archive);
+        let content = |entry: &Entry| match entry.kind {
+            Kind::File { .. } => read(&archive, entry).unwrap(),
+            _ => Vec::new(),
+        };
+        let contents =
+            entries.iter().map(|entry| (entry.path.to_string(), content(entry))).collect();
+        let data_end = usize::try_from(archive.info().data_size).unwrap();
+        Self { bytes, entries, contents, data_end }
+    }
+
+    /// Returns the names of the members that bytes `damage` do not touch, and whose first name
+    /// they do not touch either.
+    fn spared(&self, damage: &Range<usize>) -> BTreeSet<String> {
+        let hit = |entry: &Entry| {
+            let range = entry.claimed_range();
+            range.start < damage.end as u64 && (damage.start as u64) < range.end
+        };
+        let lost: Vec<_> =
+            self.entries.iter().filter(|entry| hit(entry)).map(|entry| &entry.path).collect();
+        let spared = self.entries.iter().filter(|entry| {
+            !hit(entry)
+                && !matches!(&entry.kind, Kind::HardLink { target } if lost.contains(&target))
+        });
+        spared.map(|entry| entry.path.to_string()).collect()
+    }
+
+    /// Checks what repair made of `damaged`: exactly these members, each with its content, and
+    /// with its old entry when the listing was to be had.
+    fn check(&self, damaged: &[u8], expected: &BTreeSet<String>, what: &str) -> Option<Repaired> {
+        let repaired = match repaired(damaged) {
+            Ok(repaired) => repaired,
+            Err(Error::NothingWhole { .. } | Error::Foreign { .. }) if expected.is_empty() => {
+                return None;
+            }
+            Err(error) => panic!("{what}: {error}"),
+        };
+        assert_eq!(&repaired.names(), expected, "{what}: {:?}", repaired.told);
+        self.check_members(&repaired, what);
+        Some(repaired)
+    }
+
+    fn check_members(&self, repaired: &Repaired, what: &str) {
+        let archive = &repaired.archive;
+        let all = entries(archive);
+        assert_eq!(all.len() as u64, repaired.report.members + repaired.report.carried);
+        for entry in &all {
+            let name = entry.path.to_string();
+            let old = self.entries.iter().find(|old| old.path == entry.path);
+            let old = old.unwrap_or_else(|| panic!("{what}: {name} is alien"));
+            if repaired.report.listing == ListingState::Whole {
+                let moved = Entry { location: entry.location, ..old.clone() };
+                assert_eq!(entry, &moved, "{what}");
+            } else {
+                assert_eq!((&entry.kind, entry.digest), (&old.kind, old.digest), "{what}");
+                assert_eq!((entry.mode, entry.uid), (old.mode, old.uid), "{what}");
+                assert_eq!((&entry.chunks, entry.packed), (&old.chunks, old.packed), "{what}");
+            }
+            let content = match entry.kind {
+                Kind::File { .. } => read(archive, entry).unwrap(),
+                _ => archive.member(entry).map(|_| Vec::new()).unwrap(),
+            };
+            assert!(content == self.contents[&name], "{what}: {name}");
+        }
+        let sorted = all.windows(2).all(|pair| pair[0].path < pair[1].path);
+        assert_eq!(archive.info().sorted, sorted, "{what}");
+        assert_eq!(archive.info().incomplete, repaired.report.is_incomplete(), "{what}");
+    }
+}
+
+/// A small archive with everything that repair treats in its own way.
+fn sample() -> Vec<Item> {
+    let hard = |path: &str, target: &str| other(path, Kind::HardLink { target: target.into() });
+    vec![
+        dir("."),
+        dir("d"),
+        file("d/a", b"first name of a file"),
+        hard("d/b", "d/a"),
+        file("d/c", &b"some text, some text\n".repeat(40)),
+        file(&format!("d/{}", "long".repeat(60)), b"long name"),
+        file("e", b""),
+        link("l", "d/a"),
+        file("n", &noise(700, 3)),
+        hard("z", "d/c"),
+    ]
+}
+
+/// A chunked file in a few kilobytes.
+fn chunked() -> Vec<Item> {
+    let mut data = vec![7; (2 << 20) + 1000];
+    data[1_500_000] = 1;
+    vec![file("a", b"before"), file("big", &data), file("c", b"behind")]
+}
+
+/// Puts streams in the place of all members of an archive, by hand: groups.
+fn grouped() -> Vec<u8> {
+    let items = [file("a", b"1"), file("b", b"22"), file("c", b"333"), file("d", b"4444")];
+    let bytes = build(&items, 0);
+    let old = Whole::new(bytes);
+    // One stream of the members b and c.
+    let tar = |entry: &Entry| {
+        let (offset, len) = entry.range().unwrap();
+        let range = usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap();
+        let mut tar = Vec::new();
+        let mut decoder = flate2::read::GzDecoder::new(&old.bytes[range]);
+        std::io::Read::read_to_end(&mut decoder, &mut tar).unwrap();
+        tar
+    };
+    let both = [tar(&old.entries[1]), tar(&old.entries[2])].concat();
+    let mut stream = Vec::new();
+    let mut packer = isptar_core::codec::Packer::new(6);
+    packer.pack(&both, &mut stream);
+    let start = usize::try_from(old.entries[1].claimed_range().start).unwrap();
+    let end = usize::try_from(old.entries[2].claimed_range().end).unwrap();
+    // Without its listing, which would be another one.
+    [&old.bytes[..start], &stream, &old.bytes[end..old.data_end]].concat()
+}
+
+#[test]
+fn what_is_whole_stays_as_it_is() {
+    for (items, of_level) in [(every_kind(), 0), (every_kind(), 6), (chunked(), 6), (vec![], 6)] {
+        let whole = Whole::new(build(&items, of_level));
+        let all = whole.spared(&(0..0));
+        let repaired = whole.check(&whole.bytes, &all, "untouched").unwrap();
+        assert!(!repaired.report.is_incomplete() && repaired.report.rebuilt == 0);
+        assert_eq!(repaired.report.listing, ListingState::Whole);
+        assert!(repaired.told.failed.is_empty() && repaired.told.damaged.is_empty());
+        let identity = Archive::open(whole.bytes.as_slice()).unwrap().info().listing_sha256;
+        assert_eq!(repaired.archive.info().listing_sha256, identity);
+    }
+}
+
+#[test]
+fn of_every_cut_all_that_is_whole_comes_back() {
+    for (items, of_level) in [(sample(), 0), (sample(), 6), (chunked(), 6)] {
+        let whole = Whole::new(build(&items, of_level));
+        let len = whole.bytes.len();
+        for cut in 0..len {
+            let what = format!("level {of_level}, cut at {cut} of {len}");
+            let expected = whole.spared(&(cut..len));
+            let repaired = whole.check(&whole.bytes[..cut], &expected, &what);
+            let Some(repaired) = repaired else { continue };
+            // All members are there, and it is certain, once the header of the listing is.
+            let certain = cut >= whole.data_end + 535;
+            assert_eq!(!repaired.report.is_incomplete(), certain, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_costs_one_member() {
+    for (items, of_level) in [(sample(), 0), (sample(), 6), (chunked(), 6)] {
+        let whole = Whole::new(build(&items, of_level));
+        let mut damaged = whole.bytes.clone();
+        for at in 0..whole.bytes.len() {
+            for flip in [1, 0xff] {
+                damaged[at] ^= flip;
+                let what = format!("level {of_level}, {flip:#x} at {at}");
+                let repaired = repaired(&damaged).unwrap_or_else(|error| panic!("{what}: {error}"));
+                whole.check_members(&repaired, &what);
+                let names = repaired.names();
+                let spared = whole.spared(&(at..at + 1));
+                // Some bits mean nothing: padding of deflated data, fields of a gzip head.
+                let is_meant = names == spared || names == whole.spared(&(0..0));
+                assert!(is_meant, "{what}: {:?}", spared.difference(&names).collect::<Vec<_>>());
+                damaged[at] ^= flip;
+            }
+        }
+    }
+}
+
+/// Numbers that look random, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % most
+    }
+}
+
+/// Some hundred files of all sizes.
+fn large() -> Vec<Item> {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut items = vec![dir(".")];
+    for number in 0..150 {
+        let len = [10, 700, 5_000, 100_000][random.below(4)];
+        let len = random.below(len);
+        let data = match number % 3 {
+            0 => noise(len, number),
+            1 => b"line of text\n".repeat(len / 13),
+            _ => [noise(len / 2, number), vec![0; len / 2]].concat(),
+        };
+        items.push(file(&format!("f{number:03}"), &data));
+        if number % 10 == 0 {
+            let target = format!("f{number:03}");
+            let kind = Kind::HardLink { target: target.as_str().into() };
+            items.push(other(&format!("f{number:03}h"), kind));
+        }
+    }
+    items.push(file("x", &noise((1 << 20) + 300_000, 5)));
+    items.push(file("y", &[noise(1 << 20, 6), b"text, text ".repeat(60_000)].concat()));
+    items.push(file("z", b"last"));
+    items
+}
+
+#[test]
+fn random_cuts_and_holes_of_a_larger_archive() {
+    for of_level in [0, 6] {
+        let whole = Whole::new(build(&large(), of_level));
+        let len = whole.bytes.len();
+        let mut random = Random(0xfeed_beef_0bad_cafe);
+        for _ in 0..50 {
+            let cut = random.below(len);
+            let expected = whole.spared(&(cut..len));
+            whole.check(&whole.bytes[..cut], &expected, &format!("level {of_level}, cut at {cut}"));
+        }
+        for round in 0..60 {
+            let start = random.below(whole.data_end);
+            let hole = start..(start + 1 + random.below(8192)).min(whole.data_end);
+            let what = format!("level {of_level}, hole at {hole:?}, {}", round % 4);
+            let mut damaged = whole.bytes.clone();
+            match round % 4 {
+                0 => damaged[hole.clone()].fill(0),
+                1 => damaged[hole.clone()].copy_from_slice(&noise(hole.len(), round)),
+                2 => drop(damaged.drain(hole.clone())),
+                _ => {
+                    // And no listing either.
+                    damaged[hole.clone()].fill(0xff);
+                    damaged.truncate(whole.data_end);
+                }
+            }
+            let repaired = whole.check(&damaged, &whole.spared(&hole), &what).unwrap();
+            assert!(repaired.report.is_incomplete());
+            if round % 4 != 3 {
+                assert_eq!(repaired.report.listing, ListingState::Whole, "{what}");
+                let lost = whole.entries.len() - repaired.names().len();
+                assert_eq!(repaired.told.failed.len(), lost, "{what}: by name");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_listing_costs_no_member() {
+    let mut items = every_kind();
+    for number in 0..6000 {
+        items.push(file(&format!("x/{number:05}"), b"many, so that the listing has many blocks"));
+    }
+    let whole = Whole::new(build(&items, 6));
+    let archive = Archive::open(whole.bytes.as_slice()).unwrap();
+    let blocks = archive.tables().blocks.clone();
+    assert!(blocks.len() > 3);
+    let (all, len) = (whole.spared(&(0..0)), whole.bytes.len());
+    let listing = whole.data_end + 535;
+    // The tables, the info, the trailer; what comes behind the trailer.
+    let listing_end = listing + blocks.iter().map(|b| usize::try_from(b.packed).unwrap()).sum::<usize>();
+    for hole in [listing_end..listing_end + 20, len - 200..len - 180, len - 10..len, len - 64..len] {
+        let mut damaged = whole.bytes.clone();
+        damaged[hole.clone()].fill(0x55);
+        let repaired = whole.check(&damaged, &all, &format!("hole at {hole:?}")).unwrap();
+        assert_eq!(repaired.report.listing, ListingState::Whole, "{hole:?}");
+        assert!(!repaired.report.is_incomplete());
+    }
+    let longer = [whole.bytes.as_slice(), &whole.bytes].concat();
+    for longer in [longer, [whole.bytes.as_slice(), b"x"].concat()] {
+        let repaired = whole.check(&longer, &all, "bytes behind").unwrap();
+        assert_eq!((repaired.report.listing, repaired.report.rebuilt), (ListingState::Whole, 0));
+    }
+    // One block: its members come back with what their headers know.
+    let second = listing + usize::try_from(blocks[0].packed).unwrap();
+    let mut damaged = whole.bytes.clone();
+    damaged[second + 500..second + 600].fill(0x55);
+    let repaired = whole.check(&damaged, &all, "second block").unwrap();
+    assert_eq!(repaired.report.listing, ListingState::Damaged);
+    assert_eq!(repaired.report.rebuilt, blocks[1].entries);
+    assert!(!repaired.report.is_incomplete());
+    // The same, and a hole in the data: names where the listing knows them.
+    let at = usize::try_from(whole.entries[20].claimed_range().start).unwrap();
+    damaged[at + 20..at + 40].fill(0);
+    let repaired = whole.check(&damaged, &whole.spared(&(at + 20..at + 40)), "both").unwrap();
+    assert_eq!(repaired.told.failed, [whole.entries[20].path.to_string()]);
+    // All of it.
+    let mut damaged = whole.bytes.clone();
+    damaged[listing..].fill(0);
+    let repaired = whole.check(&damaged, &all, "all").unwrap();
+    assert_eq!(repaired.report.listing, ListingState::Missing);
+    assert_eq!(repaired.report.rebuilt, whole.entries.len() as u64);
+    assert!(!repaired.report.is_incomplete());
+}
+
+#[test]
+fn a_damaged_prologue_costs_nothing() {
+    for of_level in [0, 6] {
+        let whole = Whole::new(build(&sample(), of_level));
+        let first = usize::try_from(whole.entries[0].claimed_range().start).unwrap();
+        for listing in [true, false] {
+            let mut damaged = whole.bytes.clone();
+            damaged[..first].fill(0);
+            damaged.truncate(if listing { damaged.len() } else { whole.data_end + 535 });
+            let all = whole.spared(&(0..0));
+            let repaired = whole.check(&damaged, &all, "prologue").unwrap();
+            assert!(!repaired.report.is_incomplete());
+        }
+        // Cut away altogether.
+        let repaired = whole.check(&whole.bytes[first..], &whole.spared(&(0..0)), "cut").unwrap();
+        assert!(!repaired.report.is_incomplete(), "{:?}", repaired.told);
+    }
+}
+
+#[test]
+fn groups_are_copied_as_groups() {
+    let cut = grouped();
+    let repaired = repaired(&cut).unwrap();
+    assert_eq!(repaired.told.done, ["a", "b", "c", "d"]);
+    let all = entries(&repaired.archive);
+    assert_eq!(all[1].range(), all[2].range());
+    assert!(all[1].location.unwrap().zoffset == 0 && all[2].location.unwrap().zoffset == 1024);
+    let contents: Vec<_> = all.iter().map(|entry| read(&repaired.archive, entry).unwrap()).collect();
+    assert_eq!(contents, [b"1".as_slice(), b"22", b"333", b"4444"]);
+    // With its new listing it is an archive like any other.
+    let mut bytes = Vec::new();
+    repair(&cut, &mut WriteSink::new(&mut bytes), &RepairOptions::default(), &mut ()).unwrap();
+    let whole = Whole::new(bytes);
+    for cut in 0..whole.bytes.len() {
+        let expected = whole.spared(&(cut..whole.bytes.len()));
+        whole.check(&whole.bytes[..cut], &expected, &format!("group, cut at {cut}"));
+    }
+}
+
+/// An archive that holds another one, stored, between others.
+fn nested(of_level: u8, inner_len: usize) -> (Whole, Range<usize>) {
+    let inner_items = [
+        file("b/inner", b"its name would fit"),
+        file("inner", &noise(inner_len, 8)),
+        file("n/inner", b"so would this one"),
+        file("z", b"the same as outside"),
+        file("zz/inner", &noise(3000, 9)),
+    ];
+    let inner = build(&inner_items, 6);
+    let outer = [
+        file("a", b"text"),
+        file("b", &inner),
+        file("c", b"behind it"),
+        file("y", &noise(50_000, 4)),
+        file("z", b"the same as outside"),
+    ];
+    let whole = Whole::new(build(&outer, of_level));
+    let range = whole.entries[1].claimed_range();
+    (whole, usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
+}
+
+#[test]
+fn members_of_an_inner_archive_are_never_taken_for_ours() {
+    for (of_level, inner_len) in [(0, 20_000), (6, 20_000), (0, 1_500_000), (6, 1_500_000)] {
+        let (whole, inner) = nested(of_level, inner_len);
+        let len = whole.bytes.len();
+        let step = (inner.len() / 150).max(1);
+        // Cut anywhere in it, and exactly where it ends.
+        let text = whole.contents["b"].clone();
+        let tail = &text[text.len() - 64..];
+        let ends = whole.bytes.windows(64).position(|window| window == tail).unwrap() + 64;
+        for cut in inner.clone().step_by(step).chain(ends - 70..ends + 10).chain([inner.end]) {
+            let what = format!("level {of_level}, {inner_len}, cut at {cut}");
+            whole.check(&whole.bytes[..cut], &whole.spared(&(cut..len)), &what);
+        }
+        // A hole anywhere in it, with and without the listing.
+        for start in inner.clone().step_by(step) {
+            for with_listing in [true, false] {
+                let hole = start..(start + 4096).min(whole.data_end);
+                let what = format!("level {of_level}, {inner_len}, {hole:?} {with_listing}");
+                let mut damaged = whole.bytes.clone();
+                damaged[hole.clone()].fill(0);
+                damaged.truncate(if with_listing { len } else { whole.data_end });
+                whole.check(&damaged, &whole.spared(&hole), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hole_at_a_border_of_chunks_shows_no_inner_members() {
+    for of_level in [0, 6] {
+        let (whole, _) = nested(of_level, 2_300_000);
+        let entry = &whole.entries[1];
+        let mut border = usize::try_from(entry.claimed_range().start).unwrap();
+        for packed in &entry.chunks.as_ref().unwrap().packed {
+            border += usize::try_from(*packed).unwrap();
+            for start in [border - 4096, border - 2000, border - 10, border] {
+                for (removed, with_listing) in [(false, true), (false, false), (true, true)] {
+                    let hole = start..(start + 4096).min(whole.data_end);
+                    let mut damaged = whole.bytes.clone();
+                    if removed {
+                        damaged.drain(hole.clone());
+                    } else {
+                        damaged[hole.clone()].fill(0);
+                    }
+                    if !with_listing {
+                        damaged.truncate(whole.data_end);
+                    }
+                    let what = format!("level {of_level}, {hole:?} {removed} {with_listing}");
+                    whole.check(&damaged, &whole.spared(&hole), &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_inner_archive_whose_end_shows_is_given_up() {
+    // Nothing tells where the stored stream ends: its head is gone, and bytes are missing in it.
+    let (whole, inner) = nested(0, 20_000);
+    let mut damaged = whole.bytes[..whole.data_end].to_vec();
+    damaged[inner.start..inner.start + 2000].fill(0);
+    damaged.drain(inner.start + 3000..inner.start + 3100);
+    let expected = whole.spared(&inner);
+    whole.check(&damaged, &expected, "head gone, bytes missing").unwrap();
+}
+
+#[test]
+fn names_that_are_not_in_order_are_found_again() {
+    let names = ["m", "b", "z", "b", "a", "k"];
+    let items: Vec<Item> = names.iter().map(|name| file(name, name.as_bytes())).collect();
+    let mut options = level(6);
+    options.sorted = false;
+    let (bytes, _) = super::support::build_with(&items, &options);
+    let archive = Archive::open(bytes.as_slice()).unwrap();
+    let all = entries(&archive);
+    for (index, entry) in all.iter().enumerate() {
+        let at = usize::try_from(entry.claimed_range().start).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at + 30..at + 40].fill(0);
+        for removed in [false, true] {
+            if removed {
+                damaged = bytes.clone();
+                damaged.drain(at + 30..at + 40);
+            }
+            let repaired = repaired(&damaged).unwrap();
+            let mut expected = names.to_vec();
+            assert_eq!(repaired.told.failed, [expected.remove(index)]);
+            assert_eq!(repaired.told.done, expected);
+            assert_eq!(repaired.report.rebuilt, 0);
+        }
+    }
+}
+
+#[test]
+fn what_only_the_listing_knows_is_carried_over() {
+    let mut bytes = build(&[file("a", b"text"), file("b", b"text")], 0);
+    let archive = Archive::open(bytes.as_slice()).unwrap();
+    let listing = usize::try_from(archive.info().data_size).unwrap() + 535;
+    let mut text = archive.listing_text().unwrap();
+    drop(archive);
+    // A key that this version does not know, as long as one that it does.
+    let at = text.windows(9).position(|window| window == b"\tctime=-\n").unwrap();
+    text[at..at + 9].copy_from_slice(b"\tlater=1\n");
+    let mut stream = Vec::new();
+    isptar_core::codec::Packer::new(0).pack(&text, &mut stream);
+    bytes[listing..listing + stream.len()].copy_from_slice(&stream);
+    bytes.pop();
+    let repaired = repaired(&bytes).unwrap();
+    let all = entries(&repaired.archive);
+    assert_eq!(all[0].unknown, [(b"later".to_vec(), b"1".to_vec())]);
+    assert!(all[1].unknown.is_empty());
+}
+
+#[test]
+fn hard_links_follow_their_file() {
+    let hard = |path: &str, target: &str| other(path, Kind::HardLink { target: target.into() });
+    let items = [file("a", b"1"), file("b", b"2"), hard("c", "a"), hard("d", "b"), file("e", b"3")];
+    let whole = Whole::new(build(&items, 0));
+    let range = whole.entries[0].claimed_range();
+    let hole = usize::try_from(range.start).unwrap() + 100..usize::try_from(range.end).unwrap() - 9;
+    let mut damaged = whole.bytes.clone();
+    damaged[hole.clone()].fill(1);
+    for len in [damaged.len(), whole.data_end + 535] {
+        let repaired = whole.check(&damaged[..len], &whole.spared(&hole), "a").unwrap();
+        assert_eq!(repaired.told.done, ["b", "d", "e"]);
+        assert!(repaired.told.failed.contains(&"c".to_owned()));
+        for entry in entries(&repaired.archive) {
+            repaired.archive.content_entry(&entry).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_said_to_be_not() {
+    let tar = std::fs::read(super::support::testdata("foreign/gnu.tar")).unwrap();
+    let classic = std::fs::read(super::support::testdata("classic/base.tgz")).unwrap();
+    let mut gzipped = Vec::new();
+    isptar_core::codec::Packer::new(6).pack(&tar, &mut gzipped);
+    for bytes in [tar, classic, gzipped] {
+        assert!(matches!(repaired(&bytes), Err(Error::Foreign { .. })));
+    }
+    for bytes in [Vec::new(), noise(100_000, 3), vec![0; 5000], build(&sample(), 6)[..100].to_vec()] {
+        assert!(matches!(repaired(&bytes), Err(Error::NothingWhole { .. })));
+    }
+}
+
+/// A tar header with a right checksum, of a file of `size` bytes, stored behind a gzip head.
+fn fake(size: u64) -> Vec<u8> {
+    let tar = &build(&[file("fake", &vec![0; usize::try_from(size).unwrap()])], 0);
+    tar[1070..1070 + 600].to_vec()
+}
+
+#[test]
+fn false_heads_cost_little() {
+    let heads: Vec<u8> = isptar_core::format::gzip::HEAD.repeat(200_000);
+    let mut stored = Vec::new();
+    for _ in 0..200_000 {
+        stored.extend_from_slice(&isptar_core::format::gzip::HEAD);
+        // A stored block that the next heads are in.
+        stored.extend_from_slice(&[0, 0xff, 0xff, 0, 0]);
+    }
+    let fakes = fake(900_000).repeat(3000);
+    for bait in [heads, stored, fakes] {
+        let mut bytes = build(&sample(), 6);
+        bytes.splice(100..100, bait.iter().copied());
+        let counting = Counting::new(bytes);
+        let mut told = Told::default();
+        isptar_core::repair::scan(&counting, &RepairOptions::default(), &mut told).unwrap();
+        let (_, read) = counting.counts();
+        assert!(read < 40 * counting.size().unwrap() + (64 << 20), "{read}");
+        assert!(told.done.len() >= sample().len() - 1, "{:?}", told.done);
+    }
+}
+
+#[test]
+fn the_front_to_back_reader_reads_what_was_repaired() {
+    let whole = Whole::new(build(&sample(), 6));
+    let cut = &whole.bytes[..whole.data_end - 300];
+    let mut bytes = Vec::new();
+    repair(&cut, &mut WriteSink::new(&mut bytes), &RepairOptions::default(), &mut ()).unwrap();
+    let (seen, ended): (Vec<Seen>, _) = scan(bytes.as_slice());
+    assert!(!ended.unwrap());
+    assert_eq!(seen.len(), entries(&Archive::open(bytes).unwrap()).len());
+}
+
+#[test]
+fn a_sink_that_fails_is_told() {
+    struct Full(usize);
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let bytes = build(&sample(), 6);
+    let mut writes = 0;
+    loop {
+        let mut sink = WriteSink::new(Full(writes));
+        match repair(&bytes, &mut sink, &RepairOptions::default(), &mut ()) {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, Error::Output { .. }), "{error}"),
+        }
+        writes += 1;
+    }
+    assert!(writes > sample().len());
+}
