@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{cat, completions, convert, create, extract, info, ls, man};
+use crate::commands::{cat, completions, convert, create, diff, extract, info, ls, man};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -33,11 +33,12 @@ Examples:
   isptar ls -l home.tar.gz home/ann       list a directory
   isptar cat home.tar.gz home/ann/notes   print a file
   isptar extract home.tar.gz -C /restore  restore everything
+  isptar diff home.tar.gz -C /            what has changed since
   tar xzf home.tar.gz                     restore everything, without isptar
 
 Exit status:
   0  done
-  1  done, with warnings: a file changed while it was read
+  1  done, with warnings: a file changed while it was read; diff found differences
   2  the command line does not make sense
   3  done, but incomplete: sources could not be read, members are damaged or refused
   4  not an archive, or damaged beyond its members
@@ -53,6 +54,7 @@ enum Command {
     Extract(extract::Args),
     Cat(cat::Args),
     Info(info::Args),
+    Diff(diff::Args),
     Convert(convert::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -88,9 +90,10 @@ fn ended(failure: &Failure, ui: &Ui) -> Exit {
 fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     let matches = command(color_choice(args)).try_get_matches_from(args)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    if let (Command::Create(create), Some((_, matches))) = (&mut cli.command, matches.subcommand())
-    {
-        create.order_patterns(matches);
+    match (&mut cli.command, matches.subcommand()) {
+        (Command::Create(create), Some((_, matches))) => create.order_patterns(matches),
+        (Command::Diff(diff), Some((_, matches))) => diff.order_patterns(matches),
+        _ => {}
     }
     Ok(cli)
 }
@@ -128,6 +131,7 @@ impl Command {
             Self::Extract(args) => extract::run(args, ui),
             Self::Cat(args) => cat::run(args, ui),
             Self::Info(args) => info::run(args, ui),
+            Self::Diff(args) => diff::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
             Self::Completions(args) => completions::run(args, ui),
             Self::Man(args) => man::run(args, ui),

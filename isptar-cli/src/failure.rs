@@ -44,6 +44,17 @@ pub(crate) enum Failure {
         /// The system's answer.
         source: io::Error,
     },
+    /// Options that do not go together.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// The tree to compare with could not be opened.
+    #[error("cannot compare with {name}")]
+    Tree {
+        /// What it is called in messages.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// Standard output did not take what was written.
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
@@ -80,8 +91,8 @@ impl Failure {
             Self::Core(error) => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
-            Self::PatternFile { .. } | Self::Terminal => Exit::Usage,
-            Self::Range { .. } | Self::LinkGone { .. } => Exit::Incomplete,
+            Self::PatternFile { .. } | Self::Terminal | Self::Usage(_) => Exit::Usage,
+            Self::Range { .. } | Self::LinkGone { .. } | Self::Tree { .. } => Exit::Incomplete,
         }
     }
 

@@ -87,7 +87,7 @@ fn put_kind(object: &mut Object, kind: &Kind) {
 
 /// Puts seconds under `key` and, when there are any, nanoseconds under `key_nanos`: one number
 /// would lose digits.
-fn put_time(object: &mut Object, key: &str, time: Option<Timestamp>) {
+pub(crate) fn put_time(object: &mut Object, key: &str, time: Option<Timestamp>) {
     if let Some(time) = time {
         object.insert(key.into(), time.seconds().into());
         if time.nanos() > 0 {

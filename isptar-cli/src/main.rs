@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod difference;
 mod exit;
 mod failure;
 mod input;

@@ -76,7 +76,8 @@ impl<'a> Reporter<'a> {
         Self { ui, signals, telling, stream, progress, worst: Exit::Good, broken: None }
     }
 
-    fn write(&mut self, line: &[u8]) {
+    /// Writes a line of results.
+    pub(crate) fn write(&mut self, line: &[u8]) {
         if self.broken.is_none() {
             self.broken = self.stream.write_all(line).err();
         }
@@ -145,6 +146,29 @@ impl<'a> Reporter<'a> {
         } else {
             self.aside(|ui| ui.warning(&format!("{path}: {warning}")));
         }
+    }
+
+    /// Returns a name as results show it.
+    pub(crate) fn name(&self, name: &MemberPath) -> Vec<u8> {
+        self.stream.name(name)
+    }
+
+    /// Tells something good to know.
+    pub(crate) fn note(&self, text: &str) {
+        self.aside(|ui| ui.note(text));
+    }
+
+    /// Returns whether results cannot be written any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Writes out the results so far; returns whether nobody reads them any more.
+    pub(crate) fn reader_left(&mut self) -> bool {
+        if self.broken.is_none() {
+            self.broken = self.stream.flush().err();
+        }
+        self.broken.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Ends the job: tells the summary, and returns the status, at least `exit`.

@@ -76,6 +76,9 @@ pub enum Error {
     /// The archive has no such member.
     #[error("no member named {0}")]
     NotFound(MemberPath),
+    /// What was to be compared is neither in the archive nor in what stands for it.
+    #[error("{0} is on neither side")]
+    OnNeitherSide(MemberPath),
     /// The member is of a kind that the operation cannot work on.
     #[error("{path} is {kind}, not a file")]
     NotAFile {

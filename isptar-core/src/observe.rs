@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::diff::Difference;
 use crate::error::{Error, FormatError};
 use crate::format::entry::Entry;
 use crate::path::MemberPath;
@@ -68,6 +69,11 @@ pub enum Event<'a> {
         /// What is wrong with them.
         error: &'a Error,
     },
+    /// A name is not the same on both sides of a comparison.
+    Differs {
+        /// What differs.
+        difference: &'a Difference,
+    },
     /// A member was stored or restored, but not quite as it should be.
     Warning {
         /// Its name.
@@ -108,6 +114,15 @@ pub enum LeftOut {
     /// Known, but not in the archive: it could not be stored.
     #[error("it could not be read when the archive was made")]
     NotStored,
+    /// It is not in the archive, which has its directory only in part.
+    #[error("not archived, like other things in its directory")]
+    Partial,
+    /// The contents of a directory that were left out of the archive by intent.
+    #[error("its contents were not archived")]
+    Contents,
+    /// It is not in the archive, whose maker could not read its directory.
+    #[error("its directory could not be read when it was archived")]
+    Unknown,
     /// Fewer path components than are to be stripped.
     #[error("nothing is left of its name")]
     Stripped,

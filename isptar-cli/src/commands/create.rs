@@ -2,19 +2,19 @@
 
 use std::ffi::OsString;
 use std::fs::Metadata;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ArgMatches;
-use isptar_core::{CreateOptions, CreateReport, Patterns};
+use isptar_core::{CreateOptions, CreateReport};
 
+use super::exclude::{ExcludeArgs, read_patterns};
 use super::store::{self, StoreArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{is_stdin, shown};
 use crate::reporter::{Reporter, Stream};
 use crate::signals::Signals;
 use crate::ui::Ui;
@@ -35,13 +35,8 @@ pub(crate) struct Args {
     /// Look up relative PATHs in DIR
     #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
     directory: PathBuf,
-    /// Leave out what matches: as in gitignore, a pattern with a / in front or within is anchored
-    /// at the root of the tree, ! takes back
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// Read patterns from FILE, one a line; - is standard input
-    #[arg(long, value_name = "FILE")]
-    exclude_from: Vec<PathBuf>,
+    #[command(flatten)]
+    exclude: ExcludeArgs,
     /// Leave out the contents of directories that have a CACHEDIR.TAG
     #[arg(long)]
     exclude_caches: bool,
@@ -56,9 +51,6 @@ pub(crate) struct Args {
     dry_run: bool,
     #[command(flatten)]
     store: StoreArgs,
-    /// The patterns and files of patterns, in the order of the command line.
-    #[arg(skip)]
-    patterns: Vec<PatternSource>,
 }
 
 const EXAMPLES: &str = "\
@@ -68,24 +60,11 @@ Examples:
   isptar create --dry-run all.tar.gz / --one-file-system --exclude-from exclude.txt
   isptar create - /var/www | ssh host 'cat > www.tar.gz'";
 
-/// Where patterns come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum PatternSource {
-    Pattern(String),
-    File(PathBuf),
-}
-
 impl Args {
     /// Learns the order in which patterns and files of patterns were given: the last one that
     /// matches decides.
     pub(crate) fn order_patterns(&mut self, matches: &ArgMatches) {
-        let at = |id| matches.indices_of(id).into_iter().flatten();
-        let patterns = self.exclude.iter().cloned().map(PatternSource::Pattern);
-        let files = self.exclude_from.iter().cloned().map(PatternSource::File);
-        let mut ordered: Vec<_> =
-            at("exclude").zip(patterns).chain(at("exclude_from").zip(files)).collect();
-        ordered.sort_by_key(|(index, _)| *index);
-        self.patterns = ordered.into_iter().map(|(_, source)| source).collect();
+        self.exclude.order(matches);
     }
 
     /// Returns the options of the job; `read` gives the text of a file of patterns.
@@ -94,35 +73,15 @@ impl Args {
         now: SystemTime,
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<CreateOptions, Failure> {
-        let mut texts = Vec::new();
-        for source in &self.patterns {
-            match source {
-                PatternSource::Pattern(pattern) => texts.push(pattern.clone()),
-                PatternSource::File(path) => {
-                    let text = read(path)
-                        .map_err(|source| Failure::PatternFile { name: shown(path), source })?;
-                    texts.extend(text.lines().map(str::to_owned));
-                }
-            }
-        }
         let mut options = self.store.to_options(&self.archive, now);
         options.directory.clone_from(&self.directory);
-        options.exclude = Patterns::new(texts)?;
+        options.exclude = self.exclude.patterns(read)?;
         options.exclude_caches = self.exclude_caches;
         options.exclude_if_present =
             self.exclude_if_present.iter().map(|name| name.clone().into_vec()).collect();
         options.one_file_system = self.one_file_system;
         Ok(options)
     }
-}
-
-fn read_patterns(path: &Path) -> io::Result<String> {
-    if !is_stdin(path) {
-        return std::fs::read_to_string(path);
-    }
-    let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Runs `isptar create`.

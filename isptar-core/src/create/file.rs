@@ -144,7 +144,7 @@ fn read_segments(file: &File, segments: &[Segment]) -> io::Result<(Vec<u8>, bool
 }
 
 /// Reads until the buffer is full or the file ends; returns how many bytes there were.
-pub(super) fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut have = 0;
     while have < buf.len() {
         match file.read_at(&mut buf[have..], offset + have as u64) {

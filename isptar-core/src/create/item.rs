@@ -272,10 +272,10 @@ pub(super) fn leave_out_largest(xattrs: &mut Xattrs) -> bool {
     left
 }
 
-pub(super) fn mtime(stat: &Stat) -> Timestamp {
+pub(crate) fn mtime(stat: &Stat) -> Timestamp {
     Timestamp::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
 }
 
-pub(super) fn ctime(stat: &Stat) -> Timestamp {
+pub(crate) fn ctime(stat: &Stat) -> Timestamp {
     Timestamp::new(stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0))
 }

@@ -261,7 +261,7 @@ fn warn(result: rustix::io::Result<()>, op: &'static str, tell: &mut Tell<'_>) {
 }
 
 /// Returns the number on this system: by the name where there is one, else as it was recorded.
-fn resolve(
+pub(crate) fn resolve(
     known: &mut HashMap<Vec<u8>, Option<u32>>,
     name: &[u8],
     recorded: u64,

@@ -142,6 +142,15 @@ impl Walk {
         }
     }
 
+    /// Passes over what is in a directory, which must be what was found last.
+    pub fn skip_contents(&mut self, directory: &MemberPath, observer: &mut dyn Observer) {
+        let path = if directory.is_root() { &[] } else { directory.as_bytes() };
+        // One that was not entered is not on the stack.
+        if self.path == path && !self.stack.is_empty() {
+            self.leave(observer);
+        }
+    }
+
     /// Goes on in the last directory on the stack.
     fn step(&mut self, observer: &mut dyn Observer) -> Option<Found> {
         let frame = self.stack.last_mut()?;

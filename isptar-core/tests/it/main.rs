@@ -3,6 +3,7 @@
 
 mod classic;
 mod damage;
+mod diff;
 mod dump;
 mod list;
 mod open;
