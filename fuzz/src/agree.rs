@@ -26,26 +26,32 @@ pub(crate) struct Plain {
     pub(crate) members: Vec<(u64, Whole)>,
     /// There was nothing wrong.
     pub(crate) whole: bool,
+    /// There was not too much of it.
+    pub(crate) enough: bool,
 }
 
 /// Reads a tar up to the first thing that is wrong with it, or there is too much of it.
 pub(crate) fn read_plain<R: Read>(tar: &mut TarReader<R>) -> Plain {
-    let mut plain = Plain { members: Vec::new(), whole: false };
+    let mut plain = Plain { members: Vec::new(), whole: false, enough: true };
     let mut left = CONTENT;
     while plain.members.len() < ENTRIES {
         match tar.next() {
             Ok(Some(mut member)) => {
                 let header = member.header().clone();
-                let Some(pieces) = pieces(&mut member, &mut left) else { break };
+                let Some(pieces) = pieces(&mut member, &mut left) else {
+                    plain.enough = left >= CONTENT / 2;
+                    return plain;
+                };
                 plain.members.push((tar.position(), Whole { header, pieces }));
             }
             Ok(None) => {
                 plain.whole = true;
-                break;
+                return plain;
             }
-            Err(_) => break,
+            Err(_) => return plain,
         }
     }
+    plain.enough = false;
     plain
 }
 

@@ -5,6 +5,7 @@ mod archives;
 mod craft;
 mod formats;
 mod input;
+mod jobs;
 mod members;
 mod roundtrip;
 mod sandbox;
@@ -13,6 +14,7 @@ mod streams;
 pub use agree::{listed_and_sequential, lying_listing};
 pub use archives::{archive_open, tar_reader};
 pub use formats::{info_parse, listing_line, safe_path, tables_parse, tar_headers, trailer_parse};
+pub use jobs::{diff_listings, repair_archive, verify_archive};
 pub use roundtrip::write_then_read;
 pub use sandbox::extract_sandbox;
 pub use streams::gzip_streams;
@@ -21,7 +23,7 @@ pub use streams::gzip_streams;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 16] = [
     ("trailer_parse", trailer_parse),
     ("info_parse", info_parse),
     ("listing_line", listing_line),
@@ -34,5 +36,8 @@ pub const TARGETS: [Target; 13] = [
     ("listed_and_sequential", listed_and_sequential),
     ("lying_listing", lying_listing),
     ("extract_sandbox", extract_sandbox),
+    ("verify_archive", verify_archive),
+    ("repair_archive", repair_archive),
+    ("diff_listings", diff_listings),
     ("write_then_read", write_then_read),
 ];

@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use isptar_core::{
-    Archive, ExtractOptions, Overwrite, Selection, TarReader, extract, extract_sequential,
+    Archive, DiffOptions, ExtractOptions, Listing, Overwrite, Selection, TarReader, diff_tree,
+    extract, extract_sequential,
 };
 use tempfile::TempDir;
 
@@ -86,6 +87,17 @@ fn sequential(data: &[u8], root: &Path, options: &ExtractOptions) {
 fn listed(data: &[u8], root: &Path, options: &ExtractOptions) {
     if let Ok(archive) = Archive::open_with(data, limits()) {
         let _ = extract(&archive, &Selection::default(), root, options, &mut ());
+        compare(&archive, root);
+    }
+}
+
+/// Reading the target leads out of it no more than writing does.
+fn compare(archive: &Archive<&[u8]>, root: &Path) {
+    let mut options = DiffOptions::default();
+    options.directory = root.to_path_buf();
+    options.checksum = true;
+    if let Ok(listing) = Listing::of(archive, &mut ()) {
+        let _ = diff_tree(listing, &options, &mut ());
     }
 }
 

@@ -486,6 +486,8 @@ fn is_prologue(end: u64) -> bool {
 /// Checks that a member is the one that its entry says.
 fn agrees(whole: &Whole, entry: &Entry) -> std::result::Result<(), FormatError> {
     check_agreement(&whole.header, entry)?;
+    // A listing that says something else of it would not pass verify.
+    crate::verify::check_metadata(&whole.header, entry)?;
     match (entry.digest, whole.digest) {
         (Some(expected), Some(actual)) if expected != actual => {
             let (Digest::Content(expected) | Digest::Stored(expected)) = expected;

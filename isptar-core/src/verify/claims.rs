@@ -87,7 +87,7 @@ fn check_chunks<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(), Fo
 
 /// Checks what a reader takes from the entry alone, though the header says it too: plain tar takes
 /// it from there. Name, kind, size and time were compared when the member was opened.
-pub(super) fn check_metadata(header: &MemberHeader, entry: &Entry) -> Result<(), FormatError> {
+pub(crate) fn check_metadata(header: &MemberHeader, entry: &Entry) -> Result<(), FormatError> {
     for (what, expected, actual) in [
         ("uid in the tar header", entry.uid, header.uid),
         ("gid in the tar header", entry.gid, header.gid),

@@ -20,6 +20,7 @@ use crate::observe::Observer;
 use crate::scan::TarReader;
 use crate::select::Selection;
 
+pub(crate) use claims::check_metadata;
 pub use wreck::{Behind, Wreck, name_whole_members};
 
 /// How deep an archive is looked into.
