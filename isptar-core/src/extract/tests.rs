@@ -278,7 +278,10 @@ fn a_hard_link_never_gives_a_foreign_file_away() {
     assert_eq!(report.failed, 2);
     assert_eq!(
         world.told.lines,
-        ["failed k: no member named theirs", "failed m: no member named nothing"]
+        [
+            "failed k: cannot restore k: it is a hard link to theirs, which was not restored",
+            "failed m: cannot restore m: it is a hard link to nothing, which was not restored",
+        ]
     );
     assert_eq!(world.path("theirs").metadata().unwrap().nlink(), 1);
 }
