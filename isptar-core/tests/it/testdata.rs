@@ -203,7 +203,9 @@ fn each_archive_is_taken_as_the_table_says() {
     let mut stray = files();
     let mut actual = String::new();
     for line in text.lines() {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        // What a table shows as a bar may be part of a name.
+        let plain = line.replace("\\|", "");
+        let cells: Vec<&str> = plain.split('|').map(str::trim).collect();
         let ["", name, what, how, _, ""] = cells[..] else {
             actual.push_str(&format!("{line}\n"));
             continue;
