@@ -185,7 +185,10 @@ impl Facts {
             ("identity", self.identity.as_ref().map(digest_text)),
             ("created", created.map(|created| format!("{} UTC", date_time(created)))),
             ("made by", self.tool.as_deref().map(sanitize)),
-            ("incomplete", self.incomplete.then(|| "yes: sources could not be read".into())),
+            (
+                "incomplete",
+                self.incomplete.then(|| "yes: something could not be read or saved".into()),
+            ),
         ];
         let mut table = String::new();
         for (key, value) in rows {
@@ -262,7 +265,7 @@ listing:    600 bytes, 2.0 KiB of text
 identity:   AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 created:    2023-11-14 22:13:20 UTC
 made by:    isptar 0.1.0
-incomplete: yes: sources could not be read
+incomplete: yes: something could not be read or saved
 ";
         assert_eq!(ours().table(), expected);
         let foreign = Facts { kind: Kind::Foreign(Packing::Xz), ..Facts::default() };

@@ -130,7 +130,7 @@ fn nothing_in_the_folder_needs_more_than_256_mib() {
     let script = format!(
         "while read -r file; do
             name=$({limited} ls -q \"$file\" 2>&- | head -n 1)
-            for args in ls info \"extract -C t\" convert cat; do
+            for args in ls info \"extract -C t\" convert cat verify \"repair -n\" \"diff -C .\"; do
                 set -- $args \"$file\"
                 case $args in convert) set -- \"$@\" c.tar.gz ;; cat) set -- \"$@\" \"${{name:-x}}\" ;; esac
                 {limited} \"$@\" >/dev/null 2>err </dev/null; status=$?
@@ -141,7 +141,7 @@ fn nothing_in_the_folder_needs_more_than_256_mib() {
     );
     let done = world.script(&script).with_status(0);
     let lines: Vec<&str> = done.text().lines().collect();
-    assert_eq!(lines.len(), files.len() * 5);
+    assert_eq!(lines.len(), files.len() * 8);
     for line in lines {
         let status: i32 = line.split(' ').next().unwrap().parse().unwrap();
         // 101 is a panic, 128 and more a signal: memory that was not there aborts.

@@ -9,6 +9,7 @@ use super::open::{Tailed, place};
 use crate::codec::Unpacker;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, Entry};
+use crate::format::tables::ListingBlock;
 use crate::format::text;
 use crate::io::{RangeReader, ReadAt};
 use crate::limits::LimitName;
@@ -45,6 +46,18 @@ impl<R: ReadAt> Archive<R> {
         Ok(text)
     }
 
+    /// Returns what the text of a block may be long at most, and the limits that say so.
+    pub(crate) fn block_limits(&self, block: &ListingBlock) -> [(u64, LimitName); 2] {
+        let limits = &self.limits;
+        let text = match self.dialect {
+            Dialect::Isptar => (limits.line.saturating_add(BLOCK_TEXT + 1), LimitName::Line),
+            Dialect::Classic => (limits.listing, LimitName::Listing),
+        };
+        // A small block may be all alike; what it can grow to is small as well.
+        let grown = block.packed.saturating_mul(limits.listing_ratio).max(1 << 20);
+        [text, (grown, LimitName::ListingRatio)]
+    }
+
     /// Unpacks the block that `reader` stands before.
     fn unpack_block(
         &self,
@@ -55,21 +68,17 @@ impl<R: ReadAt> Archive<R> {
     ) -> Result<()> {
         let Some(block) = self.tables.blocks.get(number) else { return Ok(()) };
         let offset = reader.position();
-        let limits = &self.limits;
-        let (what, limit, name) = match self.dialect {
-            Dialect::Isptar => {
-                ("listing block", limits.line.saturating_add(BLOCK_TEXT + 1), LimitName::Line)
-            }
-            Dialect::Classic => ("listing", limits.listing, LimitName::Listing),
+        let what = match self.dialect {
+            Dialect::Isptar => "listing block",
+            Dialect::Classic => "listing",
         };
-        // A small block may be all alike; what it can grow to is small as well.
-        let grown = block.packed.saturating_mul(limits.listing_ratio).max(1 << 20);
-        let ratio = block.real.div_ceil(block.packed.max(1));
-        for (limit, raise) in
-            [(limit, name.to(block.real)), (grown, LimitName::ListingRatio.to(ratio))]
-        {
+        for (limit, name) in self.block_limits(block) {
             if block.real > limit {
                 let actual = block.real;
+                let raise = match name {
+                    LimitName::ListingRatio => name.to(actual.div_ceil(block.packed.max(1))),
+                    name => name.to(actual),
+                };
                 return Err(FormatError::Limit { what, limit, actual, raise }.at(offset));
             }
         }

@@ -85,6 +85,14 @@ impl<R: Read> TarReader<R> {
         let entry = Entry::parse(line, Dialect::Isptar, &self.limits);
         let entry = entry.map_err(|kind| in_tar(kind, self.input.position))?;
         if entry.lost.is_some() && entry.location.is_none() {
+            // They are kept to the end, where they are told.
+            self.lost_len += line.len() as u64;
+            let (limit, actual) = (self.limits.line, self.lost_len);
+            if actual > limit {
+                let what = "length of the lines of members that could not be stored";
+                let raise = LimitName::Line.to(actual.saturating_mul(2));
+                return Err(Error::Limit { what, limit, actual, raise });
+            }
             self.lost.push(entry);
         }
         Ok(())

@@ -66,6 +66,8 @@ pub struct TarReader<R> {
     remarks: Vec<Remark>,
     buffer: Vec<u8>,
     lost: Vec<Entry>,
+    /// Bytes of the lines of `lost`.
+    lost_len: u64,
 }
 
 /// What the last error of a [`TarReader`] is about.
@@ -127,6 +129,7 @@ impl<R: Read> TarReader<R> {
             remarks: Vec::new(),
             buffer: Vec::new(),
             lost: Vec::new(),
+            lost_len: 0,
         })
     }
 

@@ -105,7 +105,10 @@ fn check_streams<R: ReadAt>(
     let limits = archive.limits();
     let tables = Some(limits.tables).filter(|_| archive.info().tables_size > 0);
     let blocks = archive.tables().blocks.iter();
-    let lens = blocks.map(|block| (block.packed, block.real));
+    let lens = blocks.map(|block| {
+        let most = archive.block_limits(block).map(|(limit, _)| limit);
+        (block.packed, most.into_iter().fold(block.real, u64::min))
+    });
     let tables = tables.map(|limit| (archive.info().tables_size, limit));
     let info = (info.end.saturating_sub(info.start), limits.info);
     let mut start = archive.listing_start();
