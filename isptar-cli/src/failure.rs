@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use isptar_core::{Error, MemberPath};
 
 use crate::exit::Exit;
+use crate::input::shown;
 use crate::limits;
 
 /// Why a command failed.
@@ -16,6 +17,15 @@ pub(crate) enum Failure {
     /// The library's answer.
     #[error(transparent)]
     Core(#[from] Error),
+    /// An archive could not be read.
+    #[error("{name}")]
+    Archive {
+        /// What it is called in messages.
+        name: String,
+        /// The library's answer.
+        #[source]
+        error: Error,
+    },
     /// An archive could not be opened.
     #[error("cannot open {name}")]
     Open {
@@ -95,10 +105,27 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Names the archive in what the library said of it.
+    pub(crate) fn named(self, path: &Path) -> Self {
+        match self {
+            Self::Core(
+                error @ (Error::Corrupt { .. }
+                | Error::CorruptTar { .. }
+                | Error::CorruptStream { .. }
+                | Error::NotIsptar(_)
+                | Error::NotTar(_)
+                | Error::Unsupported { .. }
+                | Error::Limit { .. }
+                | Error::Input { .. }),
+            ) => Self::Archive { name: shown(path), error },
+            other => other,
+        }
+    }
+
     /// Returns the exit status of a run that ends with this.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Core(error) => Exit::of(error),
+            Self::Core(error) | Self::Archive { error, .. } => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
             Self::PatternFile { .. } | Self::Terminal | Self::SameFile { .. } | Self::Usage(_) => {
@@ -122,6 +149,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Core(error) => return hint(error),
+            Self::Archive { name, error } => return archive_hint(name, error),
             Self::SameFile { .. } => "the damaged archive is never changed: name another file",
             Self::Terminal => "name a file, or redirect standard output",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
@@ -139,6 +167,19 @@ pub(crate) fn hint(error: &Error) -> Option<Cow<'static, str>> {
     plain_hint(error).map(Cow::from)
 }
 
+/// Returns what the user can do about an archive that cannot be read.
+fn archive_hint(name: &str, error: &Error) -> Option<Cow<'static, str>> {
+    match error {
+        Error::Corrupt { .. } if error.raise().is_none() => Some(
+            format!(
+                "isptar verify {name} tells what is whole in it, isptar repair {name} NEW saves that"
+            )
+            .into(),
+        ),
+        error => hint(error),
+    }
+}
+
 fn plain_hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::NotFound(_) => Some("isptar ls shows the names"),
@@ -150,7 +191,7 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
             Some("make room or restore elsewhere; what was restored so far is whole")
         }
         Error::Corrupt { .. } => {
-            Some("members may be whole: isptar extract - < ARCHIVE reads them from front to back")
+            Some("isptar verify tells what is whole, isptar repair makes an archive of it")
         }
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::NothingStored => Some("an archive that was there is unchanged"),

@@ -1,28 +1,63 @@
 //! Opening what the user names: an archive with a listing, or any tar, read from front to back.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Cursor, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bzip2::read::MultiBzDecoder;
 use isptar_core::path::printable;
-use isptar_core::{Archive, Error, Limits, TarReader};
+use isptar_core::verify::Wreck;
+use isptar_core::{Archive, Error, Limits, ReadAt, TarReader};
 use liblzma::read::XzDecoder;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::signals;
 use crate::ui::Ui;
 
 /// A tar that is read from front to back.
 pub(crate) type Foreign = TarReader<Box<dyn Read + Send>>;
 
+/// An archive that is read by its listing.
+pub(crate) type Listed = Archive<Source<File>>;
+
 /// Bytes that are read at once from files of other programs.
 const BUFFER: usize = 256 << 10;
+
+/// An input whose reads fail once a signal has come.
+#[derive(Debug)]
+pub(crate) struct Source<T>(T);
+
+impl<T: Read> Read for Source<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        signals::check()?;
+        self.0.read(buf)
+    }
+}
+
+impl ReadAt for Source<File> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        signals::check()?;
+        FileExt::read_at(&self.0, buf, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+impl Source<File> {
+    /// Returns what the system knows of the file.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata()
+    }
+}
 
 /// What an input turned out to be.
 pub(crate) enum Input {
     /// An archive with a listing: ours, or a classic one.
-    Listed(Box<Archive<File>>),
+    Listed(Box<Listed>),
     /// A tar without one.
     Foreign(Box<Foreign>, Packing),
 }
@@ -140,17 +175,31 @@ pub(crate) fn open(path: &Path, limits: Limits, ui: &Ui) -> Result<Input, Failur
         match Archive::open_with(file, limits) {
             Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
             Err(Error::NotIsptar(_)) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Failure::from(error).named(path)),
         }
     }
     let (tar, packing) = open_foreign(path, limits)?;
-    let why = if is_stdin(path) { "cannot be read by its listing" } else { "has no listing" };
-    ui.note(&format!("{} {why}, reading it from front to back", shown(path)));
+    ui.note(&format!("{} {}, reading it from front to back", shown(path), unlisted(path, limits)));
     Ok(Input::Foreign(Box::new(tar), packing))
 }
 
+/// Says why an input is not read by its listing.
+pub(crate) fn unlisted(path: &Path, limits: Limits) -> String {
+    if is_stdin(path) {
+        return "cannot be read by its listing".into();
+    }
+    // What goes wrong here is told by those who read the input.
+    let file = open_regular(path).ok().flatten();
+    let wreck = file.and_then(|file| Wreck::examine(&file, limits).ok());
+    let known = wreck.filter(|wreck| wreck.begins_as_ours || wreck.behind.is_some());
+    match known.and_then(|wreck| wreck.diagnosis()) {
+        Some(why) => format!("is not read by its listing ({why})"),
+        None => "has no listing".into(),
+    }
+}
+
 /// Opens a regular file, which can be read at any offset; `None` for pipes and the like.
-pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, Failure> {
+pub(crate) fn open_regular(path: &Path) -> Result<Option<Source<File>>, Failure> {
     if is_stdin(path) {
         return Ok(None);
     }
@@ -162,18 +211,19 @@ pub(crate) fn open_regular(path: &Path) -> Result<Option<File>, Failure> {
 /// Opens a tar of any of the compressions known.
 pub(crate) fn open_foreign(path: &Path, limits: Limits) -> Result<(Foreign, Packing), Failure> {
     let source: Box<dyn Read + Send> =
-        if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(open_file(path)?) };
+        if is_stdin(path) { Box::new(Source(io::stdin())) } else { Box::new(open_file(path)?) };
     let (reader, packing) = match decoded(source) {
         Ok(Some(decoded)) => decoded,
         Ok(None) => return Err(Failure::Empty { name: shown(path) }),
         Err(error) => return Err(failed(path)(error)),
     };
-    Ok((TarReader::new(reader, limits)?, packing))
+    let tar = TarReader::new(reader, limits).map_err(|error| Failure::from(error).named(path))?;
+    Ok((tar, packing))
 }
 
 /// Opens a file to read it.
-pub(crate) fn open_file(path: &Path) -> Result<File, Failure> {
-    let file = File::open(path).map_err(failed(path))?;
+pub(crate) fn open_file(path: &Path) -> Result<Source<File>, Failure> {
+    let file = Source(File::open(path).map_err(failed(path))?);
     if file.metadata().map_err(failed(path))?.is_dir() {
         return Err(failed(path)(io::ErrorKind::IsADirectory.into()));
     }

@@ -195,7 +195,11 @@ impl<'a> Reporter<'a> {
 
     /// Ends the job: tells the summary, and returns the status, at least `exit`.
     pub(crate) fn finish(mut self, text: &str, summary: json::Object, exit: Exit) -> Exit {
-        let exit = exit.max(self.worst);
+        let mut exit = exit.max(self.worst);
+        if let Some(number) = self.signals.received().filter(|_| exit >= Exit::Incomplete) {
+            // Reads fail once a signal has come.
+            exit = Exit::Signal(number);
+        }
         if let Some(progress) = &self.progress {
             progress.finish();
         }

@@ -2,13 +2,25 @@
 
 use std::fs;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::failure::Failure;
+
+/// What [`Signals::start`] made, for those who read deep within a job.
+static STARTED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// Fails when a signal came that stops the job: reads that go through it end with the next one, even
+/// where the library looks for its end in what never ends.
+pub(crate) fn check() -> io::Result<()> {
+    match STARTED.get().map(|received| received.load(Ordering::Relaxed)) {
+        None | Some(0) => Ok(()),
+        Some(_) => Err(io::Error::other("interrupted")),
+    }
+}
 
 /// The signals that were received.
 #[derive(Debug, Default)]
@@ -19,7 +31,10 @@ pub(crate) struct Signals {
 impl Signals {
     /// Begins to note SIGINT, SIGTERM and SIGHUP; the second one ends the process at once.
     pub(crate) fn start() -> Result<Self, Failure> {
-        Self::listen().map_err(Failure::Signals)
+        let signals = Self::listen().map_err(Failure::Signals)?;
+        // A process runs one job.
+        let _first = STARTED.set(Arc::clone(&signals.received));
+        Ok(signals)
     }
 
     fn listen() -> io::Result<Self> {

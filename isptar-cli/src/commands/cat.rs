@@ -1,18 +1,18 @@
 //! `isptar cat`: contents of files to standard output.
 
 use std::ffi::OsString;
-use std::fs::File;
+
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use isptar_core::{Archive, Content, Damage, Entry, Error, Kind, MemberPath};
+use isptar_core::{Content, Damage, Entry, Error, Kind, MemberPath};
 
 use super::ls::is_fatal;
 use super::select;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{self, Foreign, Input, is_stdin};
+use crate::input::{self, Foreign, Input, Listed, is_stdin};
 use crate::limits::LimitArgs;
 use crate::output::plain_name;
 use crate::ui::{Out, Ui};
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         Input::Foreign(tar, _) => printer.foreign(&args.archive, *tar, &paths),
     };
     let flushed = printer.out.finish();
-    done?;
+    done.map_err(|failure| failure.named(&args.archive))?;
     flushed?;
     Ok(printer.exit)
 }
@@ -144,7 +144,7 @@ impl Printer<'_> {
         }
     }
 
-    fn listed(&mut self, archive: &Archive<File>, path: &MemberPath) -> Result<(), Failure> {
+    fn listed(&mut self, archive: &Listed, path: &MemberPath) -> Result<(), Failure> {
         let entry = find(archive, path)?.ok_or_else(|| Error::NotFound(path.clone()))?;
         let entry = archive.content_entry(&entry)?;
         select::check_file(&entry)?;
@@ -271,7 +271,7 @@ fn not_there(tar: &Foreign, path: &MemberPath) -> Error {
 }
 
 /// Returns the entry of a name; classic archives may have it as `./NAME`.
-fn find(archive: &Archive<File>, path: &MemberPath) -> Result<Option<Entry>, Error> {
+fn find(archive: &Listed, path: &MemberPath) -> Result<Option<Entry>, Error> {
     let found = archive.find(path)?;
     if found.is_some() || !archive.is_classic() {
         return Ok(found);

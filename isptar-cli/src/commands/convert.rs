@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
             let summary = store::summary_json("convert", &report, false);
             Ok(reporter.finish(&text, summary, store::exit(&report).max(ended)))
         }
-        Err(failure) => Ok(reporter.fail(&failure)),
+        Err(failure) => Ok(reporter.fail(&failure.named(&args.foreign))),
     }
 }
 

@@ -208,14 +208,17 @@ fn job(
     let mut old = input::open(&args.archive, args.limits.limits(), ui)?;
     match other {
         Other::Directory(_) => {
-            let listing = listing(&mut old, options.checksum, teller)?;
-            let report = diff_tree(listing, options, teller)?;
+            let named = |failure: Failure| failure.named(&args.archive);
+            let listing = listing(&mut old, options.checksum, teller).map_err(named)?;
+            let report =
+                diff_tree(listing, options, teller).map_err(Failure::from).map_err(named)?;
             Ok((report, old.check_end(&args.archive, ui)))
         }
         Other::Archive(other) => {
             let mut new = input::open(other, args.limits.limits(), ui)?;
-            let old_listing = listing(&mut old, true, teller)?;
-            let new_listing = listing(&mut new, true, teller)?;
+            let named = |path| move |failure: Failure| failure.named(path);
+            let old_listing = listing(&mut old, true, teller).map_err(named(&args.archive))?;
+            let new_listing = listing(&mut new, true, teller).map_err(named(other))?;
             let report = diff_archives(old_listing, new_listing, options, teller)?;
             let ended = old.check_end(&args.archive, ui).max(new.check_end(other, ui));
             Ok((report, ended))

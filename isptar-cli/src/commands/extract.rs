@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
             let summary = summary_json(&report, args.dry_run);
             Ok(reporter.finish(&text, summary, exit(&report).max(ended)))
         }
-        Err(failure) => Ok(reporter.fail(&failure)),
+        Err(failure) => Ok(reporter.fail(&failure.named(&args.archive))),
     }
 }
 

@@ -1,15 +1,15 @@
 //! `isptar info`: what an archive is.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use isptar_core::Damage;
 use isptar_core::format::text::digest_text;
-use isptar_core::{Archive, Damage};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{self, Foreign, Input, Packing, is_stdin, shown};
+use crate::input::{self, Foreign, Input, Listed, Packing, is_stdin, shown};
 use crate::json;
 use crate::limits::LimitArgs;
 use crate::output::{date_time, percent, sanitize, size};
@@ -81,9 +81,11 @@ impl Kind {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut exit = Exit::Good;
     let facts = match input::open(&args.archive, args.limits.limits(), ui)? {
-        Input::Listed(archive) => Facts::listed(&args.archive, &archive)?,
+        Input::Listed(archive) => Facts::listed(&args.archive, &archive)
+            .map_err(|failure| failure.named(&args.archive))?,
         Input::Foreign(mut tar, packing) => {
-            let facts = Facts::foreign(&args.archive, &mut tar, packing, ui)?;
+            let facts = Facts::foreign(&args.archive, &mut tar, packing, ui)
+                .map_err(|failure| failure.named(&args.archive))?;
             exit = Exit::Incomplete.when(u64::from(tar.damage().is_some()));
             exit = exit.max(input::check_end(&tar, &args.archive, ui));
             facts
@@ -100,7 +102,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 }
 
 impl Facts {
-    fn listed(path: &Path, archive: &Archive<File>) -> Result<Self, Failure> {
+    fn listed(path: &Path, archive: &Listed) -> Result<Self, Failure> {
         let info = archive.info();
         let kind = match info.format {
             Some(format) if !archive.is_classic() => Kind::Isptar(format),

@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         Err(failure) if failure.is_broken_pipe() => return Ok(Exit::Good),
         Err(failure) => {
             printer.out.finish()?;
-            return Err(failure);
+            return Err(failure.named(&args.archive));
         }
     }
     printer.finish()

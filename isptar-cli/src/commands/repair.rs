@@ -10,7 +10,7 @@ use isptar_core::{ListingState, RepairOptions, RepairReport, repair};
 use super::store;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::open_file;
+use crate::input::{Source, open_file};
 use crate::json;
 use crate::limits::LimitArgs;
 use crate::output::{count, size};
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
             let summary = summary_json(&report, new.is_none());
             Ok(reporter.finish(&summary_text(&report, new.is_none()), summary, exit(&report)))
         }
-        Err(failure) => Ok(reporter.fail(&failure)),
+        Err(failure) => Ok(reporter.fail(&failure.named(&args.damaged))),
     }
 }
 
@@ -115,7 +115,7 @@ fn opened(path: &Path, source: std::io::Error) -> Failure {
 }
 
 /// Returns whether the new archive is another file than the damaged one.
-fn check_other(damaged: &File, new: &Path) -> std::io::Result<bool> {
+fn check_other(damaged: &Source<File>, new: &Path) -> std::io::Result<bool> {
     let here = damaged.metadata()?;
     let there =
         if crate::input::is_stdin(new) { stdout_file()?.metadata() } else { fs::metadata(new) };

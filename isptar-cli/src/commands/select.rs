@@ -2,22 +2,23 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+
 use std::os::unix::ffi::OsStrExt;
 
 use isptar_core::archive::Member;
 use isptar_core::scan::Scanned;
-use isptar_core::{Archive, Content, ContentReader, Damage, Entry, Error, MemberPath, Selection};
+use isptar_core::{Content, ContentReader, Damage, Entry, Error, MemberPath, Selection};
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 
 use crate::failure::Failure;
-use crate::input::{Foreign, Input};
+use crate::input::{Foreign, Input, Listed, Source};
 use crate::output::plain_name;
 
 /// Where the content of a member that was met can be had.
 pub(crate) enum Place<'a, 'b> {
     /// By the listing, at any time.
-    Listed(&'a Archive<File>),
+    Listed(&'a Listed),
     /// Here and now.
     Met(&'a mut Scanned<'b, Box<dyn Read + Send>>),
 }
@@ -103,11 +104,7 @@ impl Wanted {
         }
     }
 
-    fn visit_listed(
-        &mut self,
-        archive: &Archive<File>,
-        visitor: &mut dyn Visitor,
-    ) -> Result<(), Failure> {
+    fn visit_listed(&mut self, archive: &Listed, visitor: &mut dyn Visitor) -> Result<(), Failure> {
         let paths = self.selection.paths().filter(|_| archive.info().sorted);
         let Some(paths) = paths.map(|paths| outermost(&paths)) else {
             for entry in archive.entries() {
@@ -187,9 +184,9 @@ fn outermost(paths: &[&MemberPath]) -> Vec<MemberPath> {
 
 /// Returns the content of a file that the listing has.
 pub(crate) fn open<'a>(
-    archive: &'a Archive<File>,
+    archive: &'a Listed,
     entry: &Entry,
-) -> Result<Member<'a, File>, Error> {
+) -> Result<Member<'a, Source<File>>, Error> {
     check_file(entry)?;
     archive.member(entry)
 }

@@ -10,7 +10,7 @@ use isptar_core::{Archive, Error, Limits, VerifyOptions, VerifyReport};
 use super::select::Wanted;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
-use crate::input::{self, Foreign, is_stdin, shown};
+use crate::input::{self, Foreign, Source, shown};
 use crate::json;
 use crate::limits::LimitArgs;
 use crate::output::{count, size};
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
             let summary = summary_json(report, args.quick, *unlisted);
             Ok(reporter.finish(&text, summary, exit_of(report).max(*exit)))
         }
-        Err(failure) => Ok(reporter.fail(&failure)),
+        Err(failure) => Ok(reporter.fail(&failure.named(&args.archive))),
     }
 }
 
@@ -107,7 +107,7 @@ fn job(
         }
     }
     let (mut tar, _) = input::open_foreign(path, args.limits.limits())?;
-    let why = if is_stdin(path) { "cannot be read by its listing" } else { "has no listing" };
+    let why = input::unlisted(path, args.limits.limits());
     ui.note(&format!("{} {why}: there is nothing to check its members against", shown(path)));
     sequential(path, &mut tar, wanted, reporter, ui)
 }
@@ -144,7 +144,8 @@ fn wreck(
             error => Err(error.into()),
         };
     }
-    if matches!(error, Error::Unsupported { .. } | Error::Input { .. }) {
+    let is_wreck = !matches!(error, Error::Unsupported { .. } | Error::Input { .. });
+    if !is_wreck || error.raise().is_some() {
         return Err(error.into());
     }
     let why = wreck.diagnosis().unwrap_or_else(|| failure::chain(&error));
@@ -160,7 +161,7 @@ const HINT: &str = "isptar repair makes a valid archive of what is whole";
 
 /// Names what is whole in an archive of ours that cannot be opened.
 fn salvageable(
-    file: &File,
+    file: &Source<File>,
     wanted: &Wanted,
     limits: Limits,
     reporter: &mut Reporter<'_>,
