@@ -110,7 +110,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
     fn told_destination(&mut self, index: u64, entry: &Entry) -> Option<SafePath> {
         self.tell.path.clone_from(&entry.path);
         match self.destination(index, entry) {
-            Ok(Destination::At(path)) => return Some(path),
+            Ok(Destination::At(path)) => {
+                self.tell.slash();
+                return Some(path);
+            }
             Ok(Destination::Nowhere(reason)) => self.tell.left_out(&entry.path, reason),
             Ok(Destination::Silent) => {}
             Err(error) => self.tell.failed(&entry.path, &error),

@@ -31,7 +31,8 @@ impl Tally {
 
 impl PartialEq for Tally {
     fn eq(&self, other: &Self) -> bool {
-        self.count == other.count && self.digest.clone().finalize() == other.digest.clone().finalize()
+        self.count == other.count
+            && self.digest.clone().finalize() == other.digest.clone().finalize()
     }
 }
 
