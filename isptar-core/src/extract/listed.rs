@@ -295,10 +295,12 @@ impl<'a, R: ReadAt> Job<'a, R> {
         if let Some(reason) = lost(&found) {
             return Err(Error::Lost { path: first.clone(), reason: reason.to_owned() });
         }
-        if matches!(found.kind, Kind::HardLink { .. } | Kind::Directory) {
+        if found.kind == Kind::Directory {
+            return Err(Error::NotAFile { path: first.clone(), kind: found.kind.noun() });
+        }
+        if matches!(found.kind, Kind::HardLink { .. }) {
             let (path, range) = (entry.path.clone(), entry.claimed_range());
-            let expected = "a file";
-            let kind = FormatError::mismatch("target of a hard link", expected, first);
+            let kind = FormatError::mismatch("target of a hard link", "a file", first);
             return Err(Error::CorruptMember { path, range, kind });
         }
         let mut member = self.archive.member(&found)?;
