@@ -294,7 +294,7 @@ fn where_three_tars_agree_the_same_members_are_listed() {
                     "-q",
                     "--checksum",
                     "--ignore",
-                    "owner",
+                    "owner,group",
                     path,
                     "-C",
                     &tree,
