@@ -1,10 +1,11 @@
 //! The one place that prints: results on standard output, all else on standard error.
 
-use std::error::Error as StdError;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 
 use clap::ColorChoice;
 use isptar_core::MemberPath;
@@ -129,10 +130,16 @@ fn line(tone: Tone, text: &str, color: bool) -> String {
 }
 
 /// Returns an error with its causes and the name of the member, which most errors name themselves.
-pub(crate) fn about(path: &MemberPath, error: &dyn StdError) -> String {
+pub(crate) fn about(path: &MemberPath, error: &isptar_core::Error) -> String {
     let text = failure::chain(error);
-    let name = path.to_string();
-    if text.contains(&name) { text } else { format!("{name}: {text}") }
+    let is_named = match error {
+        // A file in the target or the source, whose path ends with the name.
+        isptar_core::Error::Io { path: file, .. } => {
+            file.ends_with(OsStr::from_bytes(path.as_bytes()))
+        }
+        error => error.member() == Some(path),
+    };
+    if is_named { text } else { format!("{path}: {text}") }
 }
 
 /// Returns standard output as a file of its own: archives and contents go past the line buffer.
@@ -202,6 +209,16 @@ mod tests {
         let error = Error::NotFound("a/b".into());
         assert_eq!(about(&"a/b".into(), &error), "no member named a/b");
         assert_eq!(about(&"a/b".into(), &Error::Cancelled), "a/b: interrupted");
+        // A name that happens to be a part of the message is no name in it.
+        assert_eq!(about(&"r".into(), &Error::Cancelled), "r: interrupted");
+        let target = Error::NotFound("to/a".into());
+        assert_eq!(about(&"a".into(), &target), "a: no member named to/a");
+        let io = |path: &str| {
+            let source = io::ErrorKind::NotADirectory.into();
+            about(&"a/b".into(), &Error::Io { op: "open", path: path.into(), source })
+        };
+        assert_eq!(io("/x/a/b"), "cannot open /x/a/b: not a directory");
+        assert_eq!(io("/x/aa/b"), "a/b: cannot open /x/aa/b: not a directory");
     }
 
     #[test]

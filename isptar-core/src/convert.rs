@@ -1,5 +1,6 @@
 //! The convert job: from any tar to an archive of ours.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 use crate::content::{Content, ContentReader, into_io};
@@ -23,7 +24,8 @@ use crate::writer::{ArchiveWriter, WriterOptions};
 ///
 /// Names become those of our format: without leading slashes and `.` components. A member whose
 /// name has a `..` component is told to the observer, counted as unreadable and left out; and so is
-/// one that is damaged. The archive is then marked incomplete.
+/// one that is damaged. The archive is then marked incomplete. A hard link to a hard link becomes one
+/// to the file; memory grows with the number of hard links.
 ///
 /// # Errors
 ///
@@ -45,12 +47,13 @@ pub fn convert<R: Read>(
     let writer_options = WriterOptions { sorted: false, ..options.writer() };
     let mut writer = ArchiveWriter::new(sink, &writer_options)?;
     let mut told = Told { report: CreateReport::default(), observer };
+    let mut links = Links::default();
     loop {
         if told.observer.cancelled() {
             return Err(Error::Cancelled);
         }
         match tar.next() {
-            Ok(Some(member)) => store(member, &mut writer, &mut told)?,
+            Ok(Some(member)) => store(member, &mut writer, &mut links, &mut told)?,
             Ok(None) => break,
             Err(error) if error.is_damage() => {
                 told.damaged(&tar.damage().cloned().unwrap_or_default(), &error);
@@ -103,21 +106,54 @@ impl Told<'_> {
     }
 }
 
+/// What each hard link that was stored leads to: in our format, a file and not another link.
+#[derive(Default)]
+struct Links(HashMap<MemberPath, MemberPath>);
+
+impl Links {
+    /// Lets a hard link that leads to another one lead where that does.
+    fn resolve(&self, header: &mut MemberHeader) {
+        if let Kind::HardLink { target } = &mut header.kind
+            && let Some(file) = self.0.get(target)
+        {
+            target.clone_from(file);
+        }
+    }
+
+    /// Notes a member; the last one of a name counts.
+    fn stored(&mut self, entry: &Entry) {
+        match &entry.kind {
+            Kind::HardLink { target } => {
+                self.0.insert(entry.path.clone(), target.clone());
+            }
+            _ => {
+                self.0.remove(&entry.path);
+            }
+        }
+    }
+}
+
 /// Stores a member, or tells why it cannot be.
 fn store<R: Read, S: Sink>(
     member: Scanned<'_, R>,
     writer: &mut ArchiveWriter<S>,
+    links: &mut Links,
     told: &mut Told<'_>,
 ) -> Result<()> {
     let path = member.header().path.clone();
-    let plain = |path: &MemberPath| SafePath::try_from(path).map(|path| path.to_member_path()).ok();
-    if matches!(&member.header().kind, Kind::HardLink { target } if plain(target) == plain(&path)) {
-        // GNU tar writes these for a file that it is given twice.
-        return Ok(());
-    }
     let mut warnings = member.warnings().to_vec();
     let data_len = member.header().kind.size();
-    let converted = convert_member(member, writer, &mut warnings);
+    let converted = match clean(member.header()) {
+        Ok(mut header) => {
+            links.resolve(&mut header);
+            if matches!(&header.kind, Kind::HardLink { target } if *target == header.path) {
+                // GNU tar writes these for a file that it is given twice.
+                return Ok(());
+            }
+            convert_member(member, header, writer, &mut warnings)
+        }
+        Err(error) => Err(error),
+    };
     for warning in warnings {
         told.report.warnings += 1;
         let warning = &Warning::Header(warning);
@@ -125,6 +161,7 @@ fn store<R: Read, S: Sink>(
     }
     match converted.map_err(content_error) {
         Ok(entry) => {
+            links.stored(&entry);
             told.done(&entry);
             Ok(())
         }
@@ -154,10 +191,10 @@ fn content_error(error: Error) -> Error {
 
 fn convert_member<R: Read, S: Sink>(
     member: Scanned<'_, R>,
+    mut header: MemberHeader,
     writer: &mut ArchiveWriter<S>,
     warnings: &mut Vec<FormatError>,
 ) -> Result<Entry> {
-    let mut header = clean(member.header())?;
     for acl in [&mut header.xattrs.acl_access, &mut header.xattrs.acl_default] {
         *acl = acl.take().and_then(|text| numeric(&text, warnings));
     }

@@ -42,6 +42,14 @@ pub enum Error {
         /// What is wrong with it.
         kind: FormatError,
     },
+    /// A line of an archive in the original program's layout cannot be read; the others can.
+    #[error("line {line} of the listing: {kind}")]
+    CorruptLine {
+        /// Its number, from 1.
+        line: u64,
+        /// What is wrong with it.
+        kind: FormatError,
+    },
     /// A member is damaged, or its tar header and its entry disagree.
     #[error("corrupt member {path} at {}: {kind}", shown(range))]
     CorruptMember {
@@ -264,6 +272,26 @@ impl Error {
         )
     }
 
+    /// Returns the member that the message names, if it names one.
+    pub fn member(&self) -> Option<&MemberPath> {
+        match self {
+            Self::CorruptMember { path, .. }
+            | Self::Unlisted { path }
+            | Self::NotFound(path)
+            | Self::OnNeitherSide(path)
+            | Self::NotAFile { path, .. }
+            | Self::Lost { path, .. }
+            | Self::InBase { path, .. }
+            | Self::UnsafePath { path, .. }
+            | Self::InTheWay { path, .. }
+            | Self::Unstorable { path, .. }
+            | Self::OutOfOrder { next: path, .. }
+            | Self::Content { path, .. }
+            | Self::Deliver { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Returns a function that names the failed operation and file of an I/O error.
     pub(crate) fn io<E: Into<io::Error>>(
         op: &'static str,
@@ -349,6 +377,14 @@ pub enum FormatError {
     /// Something required is absent.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// Two things that must be the same are not, and where they differ is not known.
+    #[error("{what} are not {expected}")]
+    Differ {
+        /// What was found.
+        what: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
     /// Something stands twice.
     #[error("{what} stands twice: {value:?}")]
     Duplicate {

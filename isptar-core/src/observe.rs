@@ -166,6 +166,9 @@ pub enum Warning {
     /// A part of the name was dropped.
     #[error("restored as {0}")]
     Renamed(MemberPath),
+    /// The name began with a slash; told of the first such member alone.
+    #[error("the leading slash is left out of this name and of all others that have one")]
+    LeadingSlash,
     /// A member of the same name came before.
     #[error("stands twice in the archive, the last one counts")]
     Duplicate,

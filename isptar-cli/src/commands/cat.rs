@@ -278,9 +278,10 @@ fn find(archive: &Listed, path: &MemberPath) -> Result<Option<Entry>, Error> {
     }
     let mut last = None;
     for entry in archive.entries() {
-        let entry = entry?;
-        if plain_name(&entry.path) == *path {
-            last = Some(entry);
+        match entry {
+            Ok(entry) if plain_name(&entry.path) == *path => last = Some(entry),
+            Ok(_) | Err(Error::CorruptLine { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(last)

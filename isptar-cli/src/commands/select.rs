@@ -108,7 +108,14 @@ impl Wanted {
         let paths = self.selection.paths().filter(|_| archive.info().sorted);
         let Some(paths) = paths.map(|paths| outermost(&paths)) else {
             for entry in archive.entries() {
-                let entry = entry?;
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(error @ Error::CorruptLine { .. }) => {
+                        visitor.damaged(&Damage::default(), &error);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 if self.takes(&plain_name(&entry.path), is_dir(&entry)) {
                     visitor.member(&entry, Place::Listed(archive), self)?;
                 }

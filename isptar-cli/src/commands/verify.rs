@@ -121,8 +121,7 @@ fn sequential(
     ui: &Ui,
 ) -> Result<Verified, Failure> {
     let report = isptar_core::verify_sequential(tar, wanted.selection(), reporter)?;
-    // Of a tar that is damaged it is said already.
-    let exit = if report.beyond > 0 { Exit::Good } else { input::check_end(tar, path, ui) };
+    let exit = input::check_end(tar, path, ui);
     Ok(Verified { report, exit, unlisted: true })
 }
 
@@ -170,7 +169,8 @@ fn salvageable(
 }
 
 fn exit_of(report: &VerifyReport) -> Exit {
-    let members = report.damaged.saturating_add(report.strays).saturating_add(report.missing);
+    let VerifyReport { damaged, strays, unnamed, missing, .. } = *report;
+    let members = damaged.saturating_add(strays).saturating_add(unnamed).saturating_add(missing);
     Exit::NotAnArchive.when(report.beyond).max(Exit::Incomplete.when(members))
 }
 
@@ -182,6 +182,7 @@ fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
     };
     for (number, what) in [
         (report.strays, "not in the listing"),
+        (report.unnamed, "damaged where no name is known"),
         (report.beyond, "damaged beyond the members"),
         (report.missing, "not found"),
         (report.lost, "lost when archived"),
@@ -207,6 +208,7 @@ fn summary_json(report: &VerifyReport, quick: bool, unlisted: bool) -> json::Obj
         ("whole", report.whole),
         ("damaged", report.damaged),
         ("strays", report.strays),
+        ("unnamed", report.unnamed),
         ("beyond", report.beyond),
         ("missing", report.missing),
         ("lost", report.lost),

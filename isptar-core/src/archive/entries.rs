@@ -251,12 +251,21 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         kind.at(self.archive.block_offset(self.block.saturating_sub(1)))
     }
 
+    /// Returns the error of a line. The original escapes names in its own ways, and nothing says
+    /// that its listing is whole: one line must not cost all others.
+    fn corrupt_line(&self, kind: FormatError) -> Error {
+        match self.archive.dialect {
+            Dialect::Isptar => self.corrupt(kind),
+            Dialect::Classic => Error::CorruptLine { line: self.met, kind },
+        }
+    }
+
     fn parse(&mut self, line: std::ops::Range<usize>) -> Result<Entry> {
         let text = Arc::clone(&self.text);
         let line = text.get(line).unwrap_or_default();
         let entry = Entry::parse(line, self.archive.dialect, &self.archive.limits);
-        let entry = entry.map_err(|kind| self.corrupt(kind))?;
         self.met += 1;
+        let entry = entry.map_err(|kind| self.corrupt_line(kind))?;
         self.check_first(&entry)?;
         if !self.archive.info.sorted {
             return Ok(entry);
@@ -306,7 +315,7 @@ impl<R: ReadAt> Iterator for Entries<'_, R> {
             return None;
         }
         let next = self.advance();
-        self.ended = !matches!(next, Ok(Some(_)));
+        self.ended = !matches!(next, Ok(Some(_)) | Err(Error::CorruptLine { .. }));
         next.transpose()
     }
 }

@@ -165,9 +165,10 @@ impl<R: ReadAt> Archive<R> {
         if !self.info.sorted {
             let mut found = None;
             for entry in self.entries() {
-                let entry = entry?;
-                if entry.path == *path {
-                    found = Some(entry);
+                match entry {
+                    Ok(entry) if entry.path == *path => found = Some(entry),
+                    Ok(_) | Err(Error::CorruptLine { .. }) => {}
+                    Err(error) => return Err(error),
                 }
             }
             return Ok(found);

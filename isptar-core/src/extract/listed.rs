@@ -9,12 +9,13 @@ use super::tell::Tell;
 use super::unfinished::{Nested, deepest_first};
 use super::{ExtractOptions, ExtractReport, is_fatal, tell_missing};
 use crate::archive::{Archive, Member};
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::io::ReadAt;
 use crate::observe::{LeftOut, Observer, Warning};
 use crate::path::{MemberPath, PathReason, SafePath};
+use crate::scan::Damage;
 use crate::select::Selection;
 
 impl<R: ReadAt> Source for Member<'_, R> {
@@ -72,6 +73,18 @@ impl<'a, R: ReadAt> Job<'a, R> {
         (0..).zip(entries(self.archive, self.selection))
     }
 
+    /// Returns an entry; tells of a line that is none, among others that are.
+    fn good(&mut self, entry: Result<Entry>) -> Result<Option<Entry>> {
+        match entry {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error @ Error::CorruptLine { .. }) => {
+                self.tell.damaged(&Damage::default(), &error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn destination(&self, index: u64, entry: &Entry) -> Result<Destination> {
         let whole = SafePath::new(&entry.path, self.archive.limits())?;
         if !self.archive.is_classic() && !entry.path.is_canonical() {
@@ -97,7 +110,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
     fn told_destination(&mut self, index: u64, entry: &Entry) -> Option<SafePath> {
         self.tell.path.clone_from(&entry.path);
         match self.destination(index, entry) {
-            Ok(Destination::At(path)) => return Some(path),
+            Ok(Destination::At(path)) => {
+                self.tell.slash();
+                return Some(path);
+            }
             Ok(Destination::Nowhere(reason)) => self.tell.left_out(&entry.path, reason),
             Ok(Destination::Silent) => {}
             Err(error) => self.tell.failed(&entry.path, &error),
@@ -108,8 +124,8 @@ impl<'a, R: ReadAt> Job<'a, R> {
     /// Tells what would be restored.
     fn pretend(&mut self) -> Result<()> {
         for (index, entry) in self.entries() {
-            let entry = entry?;
             self.tell.go_on()?;
+            let Some(entry) = self.good(entry)? else { continue };
             if self.told_destination(index, &entry).is_some() {
                 self.tell.done(&entry);
             }
@@ -121,8 +137,8 @@ impl<'a, R: ReadAt> Job<'a, R> {
     fn contents(&mut self, target: &mut Target) -> Result<()> {
         let mut previous = None;
         for (index, entry) in self.entries() {
-            let entry = entry?;
             self.tell.go_on()?;
+            let Some(entry) = self.good(entry)? else { continue };
             let Some(path) = self.told_destination(index, &entry) else { continue };
             let member = self.archive.next_member(previous.take(), &entry);
             let outcome = member.and_then(|member| {
@@ -174,8 +190,13 @@ impl<'a, R: ReadAt> Job<'a, R> {
         let mut nested = Nested::default();
         let mut unsorted = Vec::new();
         for (index, entry) in self.entries() {
-            let entry = entry?;
             self.tell.go_on()?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A pass before this one told it.
+                Err(Error::CorruptLine { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             // What has no destination was told by the pass before.
             let Ok(Destination::At(path)) = self.destination(index, &entry) else { continue };
             let whole = SafePath::new(&entry.path, self.archive.limits())?;
@@ -274,8 +295,13 @@ impl<'a, R: ReadAt> Job<'a, R> {
         if let Some(reason) = lost(&found) {
             return Err(Error::Lost { path: first.clone(), reason: reason.to_owned() });
         }
-        if matches!(found.kind, Kind::HardLink { .. } | Kind::Directory) {
+        if found.kind == Kind::Directory {
             return Err(Error::NotAFile { path: first.clone(), kind: found.kind.noun() });
+        }
+        if matches!(found.kind, Kind::HardLink { .. }) {
+            let (path, range) = (entry.path.clone(), entry.claimed_range());
+            let kind = FormatError::mismatch("target of a hard link", "a file", first);
+            return Err(Error::CorruptMember { path, range, kind });
         }
         let mut member = self.archive.member(&found)?;
         let stand_in = Entry { path: entry.path.clone(), ..found };

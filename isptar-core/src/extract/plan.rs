@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::target::hash;
 use super::{ExtractOptions, clean};
 use crate::archive::Archive;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::ReadAt;
 use crate::limits::Limits;
@@ -38,7 +38,12 @@ impl Plan {
         let last = (!archive.info().sorted).then(HashMap::new);
         let mut plan = Self { last, ..Self::default() };
         for (index, entry) in (0..).zip(entries(archive, selection)) {
-            plan.add(index, &entry?, selection, options, archive.limits());
+            match entry {
+                Ok(entry) => plan.add(index, &entry, selection, options, archive.limits()),
+                // The job tells it.
+                Err(Error::CorruptLine { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(plan)
     }

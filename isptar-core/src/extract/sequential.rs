@@ -136,7 +136,10 @@ impl<'a> Sequence<'a> {
         self.tell.go_on()?;
         self.tell.path.clone_from(&entry.path);
         let outcome = self.place(&entry.path).and_then(|path| match path {
-            Some(path) => self.restore(path, entry, source),
+            Some(path) => {
+                self.tell.slash();
+                self.restore(path, entry, source)
+            }
             None => {
                 self.tell.left_out(&entry.path, LeftOut::Stripped);
                 Ok(None)

@@ -327,7 +327,8 @@ impl Target {
             made.remove();
             return Ok(Outcome::NotLinked);
         }
-        if self.written.wants(path) {
+        // By a listing, what hard links lead to is a file; a tar may chain them.
+        if self.written.wanted.is_none() {
             self.written.things.insert(hash(path), ours);
         }
         made.publish(Ok(()), self.keeps(decision), tell)

@@ -17,16 +17,27 @@ pub(super) struct Tell<'a> {
     pub(super) path: MemberPath,
     /// Where it is restored, for messages.
     pub(super) shown: PathBuf,
+    /// Whether leading slashes were told of.
+    slash: bool,
 }
 
 impl<'a> Tell<'a> {
     pub(super) fn new(observer: &'a mut dyn Observer) -> Self {
         let report = ExtractReport::default();
-        Self { observer, report, path: MemberPath::default(), shown: PathBuf::new() }
+        let (path, shown) = (MemberPath::default(), PathBuf::new());
+        Self { observer, report, path, shown, slash: false }
     }
 
     pub(super) fn planned(&mut self, members: u64, bytes: u64) {
         self.observer.event(Event::Planned { members, bytes });
+    }
+
+    /// Tells once that leading slashes are left out of names.
+    pub(super) fn slash(&mut self) {
+        if !self.slash && self.path.as_bytes().starts_with(b"/") {
+            self.slash = true;
+            self.mention(&Warning::LeadingSlash);
+        }
     }
 
     /// Asks whether the job shall stop.

@@ -643,7 +643,12 @@ fn components_are_stripped_from_names_and_hard_link_targets() {
     assert_eq!(report.failed, 0);
     assert_eq!(
         world.told.lines,
-        ["left a: nothing is left of its name", "left a/b: nothing is left of its name"]
+        [
+            "left a: nothing is left of its name",
+            "left a/b: nothing is left of its name",
+            "warn /a//./b/c/f: the leading slash is left out of this name and of all others that \
+             have one",
+        ]
     );
     assert_eq!(
         world.path("h").metadata().unwrap().ino(),

@@ -32,6 +32,8 @@ pub(super) struct Input<R> {
     pub(super) ends_with_zeros: bool,
     /// Bytes worked on a second time.
     pub(super) spent: u64,
+    /// Packed bytes that were looked at behind what looked like the heads of streams.
+    pub(super) probed: u64,
 }
 
 impl<R: Read> Input<R> {
@@ -50,6 +52,7 @@ impl<R: Read> Input<R> {
             is_cut: false,
             ends_with_zeros: false,
             spent: 0,
+            probed: 0,
         })
     }
 

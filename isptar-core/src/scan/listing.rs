@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::{PIECE, TarReader, in_tar};
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::format::INFO_NAME;
 use crate::format::entry::{Dialect, Entry};
 use crate::format::member::Assembled;
@@ -66,7 +66,7 @@ impl<R: Read> TarReader<R> {
                 }
                 if line == b"\n" {
                     // Tables and archive info follow; they speak of offsets.
-                    return Ok(());
+                    return self.check_tally();
                 }
                 if line.ends_with(b"\n") {
                     self.read_entry(&line[..line.len() - 1])?;
@@ -77,13 +77,29 @@ impl<R: Read> TarReader<R> {
         Ok(())
     }
 
-    fn read_entry(&mut self, line: &[u8]) -> Result<()> {
-        // Most lines need not be taken apart.
-        if !line.windows(6).any(|key| key == b"\tlost=") {
+    /// Compares the members that were met with those that the listing names.
+    fn check_tally(&mut self) -> Result<()> {
+        let (met, listed) = (self.met.count(), self.listed.count());
+        let kind = if self.damage.is_some() {
+            // What is missing was told.
             return Ok(());
-        }
+        } else if met != listed {
+            FormatError::mismatch("number of members", format!("{listed}, as listed"), met)
+        } else if self.met != self.listed {
+            let what = "names, kinds, sizes or places of the members";
+            FormatError::Differ { what, expected: "those that the listing says" }
+        } else {
+            return Ok(());
+        };
+        Err(Error::CorruptTar { position: self.input.position, kind })
+    }
+
+    fn read_entry(&mut self, line: &[u8]) -> Result<()> {
         let entry = Entry::parse(line, Dialect::Isptar, &self.limits);
         let entry = entry.map_err(|kind| in_tar(kind, self.input.position))?;
+        if let Some(location) = entry.location.filter(|location| location.depth == 0) {
+            self.listed.add(location.offset, &entry.path, &entry.kind);
+        }
         if entry.lost.is_some() && entry.location.is_none() {
             // They are kept to the end, where they are told.
             self.lost_len += line.len() as u64;

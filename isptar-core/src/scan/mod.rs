@@ -6,6 +6,7 @@ mod member;
 mod raw;
 mod recover;
 mod resync;
+mod tally;
 
 use std::io::Read;
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::ops::Range;
 use self::input::Input;
 pub use self::member::Scanned;
 use self::recover::{Current, Place};
+use self::tally::Tally;
 use crate::error::{Error, FormatError, Result};
 use crate::format::assemble::{self, Found, Reached};
 use crate::format::entry::Entry;
@@ -32,7 +34,7 @@ const REMARKS: usize = 16;
 ///
 /// Nothing but the CRC of gzip tells whether the content is what was stored, and it comes after
 /// it: errors are found late. An archive of ours is known by its prologue; its listing is not
-/// handed out.
+/// handed out, but a member that it does not name, or one that is not there, is an error at the end.
 ///
 /// Damage does not end the reading: after an error for which [`Error::is_damage`] holds, wherever
 /// it came from, [`Self::next`] goes on with the next good member.
@@ -68,6 +70,9 @@ pub struct TarReader<R> {
     lost: Vec<Entry>,
     /// Bytes of the lines of `lost`.
     lost_len: u64,
+    /// What was met, and what the listing says, of an archive of ours.
+    met: Tally,
+    listed: Tally,
 }
 
 /// What the last error of a [`TarReader`] is about.
@@ -130,6 +135,8 @@ impl<R: Read> TarReader<R> {
             buffer: Vec::new(),
             lost: Vec::new(),
             lost_len: 0,
+            met: Tally::default(),
+            listed: Tally::default(),
         })
     }
 
@@ -228,6 +235,10 @@ impl<R: Read> TarReader<R> {
                         continue;
                     }
                     self.count_member();
+                    if self.is_ours {
+                        let stream = self.input.stream;
+                        self.met.add(stream, &found.header.path, &found.header.kind);
+                    }
                     if found.stored == 0 {
                         // The stream ends here, or others are in it.
                         self.leave_member()?;

@@ -46,7 +46,8 @@ impl<R: Read> Input<R> {
         while self.find_head()? {
             let offset = self.raw.position();
             let window = self.raw.ahead(TRY).map_err(|source| Error::Input { offset, source })?;
-            let start = probe(window);
+            let (start, probed) = probe(window);
+            self.probed += probed as u64;
             let sample = window.get(..SAMPLE).unwrap_or(window).to_vec();
             zeros |= start == Start::Zeros;
             if start == Start::Header && !(offset < failed_at && self.holds(&content, &sample)) {
@@ -117,21 +118,118 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// Looks what a stream begins with.
-fn probe(window: &[u8]) -> Start {
-    let mut rest = window.get(..TRY).unwrap_or(window);
+/// Looks what a stream begins with, and at how many bytes that was seen.
+fn probe(window: &[u8]) -> (Start, usize) {
+    let window = window.get(..TRY).unwrap_or(window);
+    let mut rest = window;
     let mut unpacker = Unpacker::new();
     let mut block = [0; BLOCK];
     let mut have = 0;
     while have < BLOCK {
         match unpacker.read(&mut rest, &mut block[have..]) {
             Ok(count @ 1..) => have += count,
-            _ => return Start::Other,
+            _ => return (Start::Other, window.len() - rest.len()),
         }
     }
-    match Header::parse(&block) {
+    let start = match Header::parse(&block) {
         Ok(Some(_)) => Start::Header,
         Ok(None) => Start::Zeros,
         Err(_) => Start::Other,
+    };
+    (start, window.len() - rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Packer;
+    use crate::format::entry::Kind;
+    use crate::format::member::MemberHeader;
+    use crate::limits::Limits;
+
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Packer::new(6).pack(bytes, &mut out);
+        out
+    }
+
+    fn stored(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        gzip::push_stored(bytes, crc32fast::hash(bytes), &mut out);
+        out
+    }
+
+    fn tar_header() -> Vec<u8> {
+        let mut block = Vec::new();
+        let header = MemberHeader::new("a", Kind::File { size: 0 });
+        header.encode(&Limits::default(), &mut block).unwrap();
+        block
+    }
+
+    /// Breaks at the beginning of each stream that is found, as often as one is; returns how often,
+    /// the bytes that heads were probed with, and the bytes that were worked on again.
+    fn broken_again_and_again(bytes: &[u8]) -> (u64, u64, u64) {
+        let mut input = Input::new(bytes).unwrap();
+        let mut found = 0;
+        loop {
+            input.is_broken = true;
+            // As a decoder that fails late.
+            let mut piece = [0; 4 << 10];
+            let _read = input.raw.read(&mut piece).unwrap();
+            input.resync().unwrap();
+            if input.is_broken {
+                return (found, input.probed, input.spent);
+            }
+            found += 1;
+        }
+    }
+
+    #[test]
+    fn work_on_heads_that_lead_nowhere_is_linear() {
+        for unit in [
+            gzip::HEAD.to_vec(),
+            [&gzip::HEAD[..], &[0xff; 10]].concat(),
+            // A stored block of another length than it says.
+            [&gzip::HEAD[..], &[0, 200, 0, 55, 255]].concat(),
+            packed(b""),
+            stored(b"short"),
+            packed(&[7; 600]),
+        ] {
+            let bytes = unit.repeat((1 << 20) / unit.len());
+            let (found, probed, spent) = broken_again_and_again(&bytes);
+            assert_eq!(found, 0);
+            let len = bytes.len() as u64;
+            assert!(probed <= 64 * len, "{probed} of {len}, {unit:?}");
+            assert!(spent <= 2 * len, "{spent} of {len}, {unit:?}");
+        }
+    }
+
+    #[test]
+    fn work_on_streams_that_break_one_after_the_other_has_a_bound() {
+        let one = packed(&tar_header());
+        let bytes = one.repeat(5000);
+        let (found, probed, spent) = broken_again_and_again(&bytes);
+        assert!(found > 10, "{found}");
+        let len = bytes.len() as u64;
+        let one_more = (CONTENT + 2 * TRY) as u64;
+        // Going back reads again what one piece of 4 KiB took, at each stream.
+        assert!(probed <= ALLOWANCE + 64 * len, "{probed} of {len}");
+        assert!(spent <= ALLOWANCE + len + one_more, "{spent} of {len}");
+    }
+
+    #[test]
+    fn streams_stored_in_the_broken_one_are_not_taken_and_cost_a_bounded_search() {
+        let inner = packed(&tar_header()).repeat(3000);
+        let mut bytes = stored(&inner);
+        bytes.extend_from_slice(&packed(&tar_header()));
+        let at = bytes.len();
+        let mut input = Input::new(bytes.as_slice()).unwrap();
+        input.is_broken = true;
+        let mut piece = vec![0; inner.len()];
+        input.raw.read_exact(&mut piece).unwrap();
+        input.resync().unwrap();
+        assert!(!input.is_broken);
+        assert_eq!(input.stream as usize, at - packed(&tar_header()).len());
+        assert!(input.spent <= ALLOWANCE + 2 * at as u64 + CONTENT as u64, "{}", input.spent);
     }
 }

@@ -89,7 +89,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         for number in 0..self.archive.tables().blocks.len() {
             for entry in self.archive.entries_of_block(number) {
                 // What is wrong with a block was told before.
-                let Ok(entry) = entry else { break };
+                let Ok(entry) = entry else { continue };
                 self.tell.go_on()?;
                 let claims = self.check_claims(&entry);
                 place(self, &entry, claims.is_ok())?;

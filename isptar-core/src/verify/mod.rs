@@ -43,6 +43,8 @@ pub struct VerifyReport {
     pub damaged: u64,
     /// Places between members that no entry speaks of, or that several do.
     pub strays: u64,
+    /// Damaged places of a tar without a listing, when it is not known which members were there.
+    pub unnamed: u64,
     /// What is wrong beyond the members: prologue, listing, tables, archive info, `.backup.info`.
     pub beyond: u64,
     /// Things asked for that the listing does not have.
@@ -62,7 +64,8 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Returns whether nothing is wrong.
     pub fn is_good(&self) -> bool {
-        self.damaged == 0 && self.strays == 0 && self.beyond == 0 && self.missing == 0
+        let bad = [self.damaged, self.strays, self.unnamed, self.beyond, self.missing];
+        bad.iter().all(|&count| count == 0)
     }
 }
 
@@ -96,9 +99,13 @@ pub fn verify<R: ReadAt>(
     job::verify(archive, selection, options, observer)
 }
 
-/// Checks a tar that is read from front to back: CRCs, headers, and the mark at its end. There is
-/// no listing to check it against; that of an archive of ours is not looked at. The reader says at
-/// the end whether the mark was there ([`TarReader::end_missing`]).
+/// Checks a tar that is read from front to back: CRCs, headers, and the mark at its end. The reader
+/// says at the end whether the mark was there ([`TarReader::end_missing`]).
+///
+/// Damage does not end the job; each damaged member is told once, and so is each damaged place of
+/// which no member is known. Of an archive of ours it is checked as well that its members are those
+/// that the listing names, in the same places, with the same kinds and sizes; not their digests, nor
+/// tables and archive info.
 ///
 /// # Errors
 ///

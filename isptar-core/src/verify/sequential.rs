@@ -8,6 +8,7 @@ use super::survey::clean;
 use super::tell::Tell;
 use crate::content::Content;
 use crate::error::{Error, Result};
+use crate::format::INFO_NAME;
 use crate::format::entry::{Entry, Kind};
 use crate::observe::{Observer, Warning};
 use crate::scan::{Scanned, TarReader};
@@ -24,8 +25,7 @@ pub(super) fn verify<R: Read>(
     let limits = *tar.limits();
     loop {
         tell.go_on()?;
-        let start = tar.position();
-        let error = match tar.next() {
+        match tar.next() {
             Ok(None) => break,
             Ok(Some(mut member)) => {
                 let entry = member.entry();
@@ -34,23 +34,14 @@ pub(super) fn verify<R: Read>(
                     met.insert(hit);
                 });
                 match read(&mut member, &entry, meant, &mut tell) {
-                    Ok(()) => continue,
-                    Err(Error::Cancelled) => return Err(Error::Cancelled),
-                    Err(error) => {
-                        tell.damaged(&entry.path, &error);
-                        error
-                    }
+                    Ok(()) => {}
+                    Err(error) if error.is_damage() => tell.damaged(&entry.path, &error),
+                    Err(error) => return Err(error),
                 }
             }
-            Err(error @ Error::NotTar(_)) => return Err(error),
-            Err(error) => {
-                tell.beyond(start..tar.position().max(start), &error);
-                error
-            }
-        };
-        // The reader finds the next member behind the damage, unless the input itself fails.
-        if matches!(error, Error::Input { .. }) || tar.position() <= start {
-            break;
+            // The reader goes on with the next good member.
+            Err(error) if error.is_damage() => tell_damage(tar, &error, &mut tell),
+            Err(error) => return Err(error),
         }
     }
     for entry in tar.lost() {
@@ -58,6 +49,19 @@ pub(super) fn verify<R: Read>(
     }
     tell.missing(selection, &met);
     Ok(tell.report)
+}
+
+/// Tells of damage that was met between members.
+fn tell_damage<R: Read>(tar: &TarReader<R>, error: &Error, tell: &mut Tell<'_>) {
+    let damage = tar.damage().cloned().unwrap_or_default();
+    match &damage.path {
+        // What only ours have: the listing.
+        Some(path) if tar.is_ours() && path.as_bytes().starts_with(INFO_NAME) => {
+            tell.beyond(damage.range, error);
+        }
+        Some(path) => tell.damaged(path, error),
+        None => tell.unnamed(damage.range, error),
+    }
 }
 
 /// Reads a member to its end, which is all that there is to be checked.

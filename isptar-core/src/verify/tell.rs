@@ -62,6 +62,12 @@ impl<'a> Tell<'a> {
         self.observer.event(Event::Damaged { range, error });
     }
 
+    /// Tells of damage that may have cost any number of members.
+    pub(super) fn unnamed(&mut self, range: Range<u64>, error: &Error) {
+        self.report.unnamed += 1;
+        self.observer.event(Event::Damaged { range, error });
+    }
+
     pub(super) fn lost(&mut self, entry: &Entry) {
         self.report.lost += 1;
         let reason = LeftOut::NotStored;

@@ -7,6 +7,7 @@ mod diff;
 mod dump;
 mod faults;
 mod forge;
+mod hostile;
 mod lies;
 mod limits;
 mod list;
