@@ -3,7 +3,8 @@
 //! Two passes. The first ([`scan`](self::scan())) goes through the file by its gzip heads, whatever
 //! is left of the listing, decodes every stream once, and spools what it found: members and damaged
 //! ranges, in their order. The second joins that with the old listing, which alone knows what is
-//! lost by name, and copies the streams as they are; nothing is compressed again.
+//! lost by name, and copies the streams as they are. Packed again is only a stream of which
+//! something is given up, or one whose form is not the writer's where no CRC covers it.
 //!
 //! The members are found by their bytes and not by the locations of the listing, because bytes may
 //! be missing before them. What the listing alone knows of a member (nanoseconds, names of owners,
@@ -12,6 +13,7 @@
 
 mod listing;
 mod probe;
+mod repack;
 mod scan;
 mod spool;
 mod window;
@@ -109,7 +111,7 @@ pub fn scan<R: ReadAt>(
     observer: &mut dyn Observer,
 ) -> Result<RepairReport> {
     let (scanned, mut listing) = first_pass(source, options, observer)?;
-    let mut joiner = Joiner::new(source, Target::None, observer, options.limits)?;
+    let mut joiner = Joiner::new(source, Target::None, observer, options.limits, 0)?;
     joiner.join(scanned, listing.as_mut())?;
     Ok(joiner.into_parts().0)
 }
@@ -132,16 +134,17 @@ pub fn repair<R: ReadAt>(
         None => scanned.created,
     };
     let (tool, spool) = (options.tool.clone(), options.spool.clone());
-    let writer_options =
-        WriterOptions { sorted: false, created, tool, spool, ..WriterOptions::default() };
+    // As the old one was made: nothing is compressed in a stored archive.
+    let level = if scanned.is_stored { 0 } else { WriterOptions::default().level };
+    let writer_options = WriterOptions { level, sorted: false, created, tool, spool };
     let mut writer = ArchiveWriter::new(sink, &writer_options)?;
-    if let Some(listing) = &mut listing {
-        writer.set_bases(std::mem::take(&mut listing.bases));
+    if let Some(listing) = &listing {
+        writer.set_bases(listing.bases.clone());
     }
     let was_incomplete =
         listing.as_ref().and_then(|listing| listing.info.as_ref()).is_some_and(|i| i.incomplete);
     let target = Target::Archive(Box::new(writer));
-    let mut joiner = Joiner::new(source, target, observer, options.limits)?;
+    let mut joiner = Joiner::new(source, target, observer, options.limits, level)?;
     joiner.join(scanned, listing.as_mut())?;
     let (mut report, target) = joiner.into_parts();
     let Target::Archive(mut writer) = target else { return Ok(report) };
