@@ -92,6 +92,8 @@ pub(super) struct Broken {
     pub(super) claimed: Option<u64>,
     /// Bytes that were decoded in vain.
     pub(super) wasted: u64,
+    /// Whether it ends where its headers or the heads of its blocks say.
+    pub(super) fits: bool,
     pub(super) resume: Resume,
 }
 
@@ -168,6 +170,19 @@ impl<'a, R: ReadAt> Probe<'a, R> {
     /// Returns whether a tar header begins the stream at `at`: a look that costs little.
     pub(super) fn is_likely(&mut self, at: u64) -> Result<bool> {
         Ok(self.first_header(at)?.is_some())
+    }
+
+    /// Returns whether a member of this name stands at a place.
+    pub(super) fn is_member_at(
+        &mut self,
+        at: u64,
+        zoffset: u64,
+        path: &MemberPath,
+    ) -> Result<bool> {
+        // Where its data is damaged, the headers are at hand all the same.
+        drop(self.decode(at, stream_limit(&self.limits))?);
+        let zoffset = usize::try_from(zoffset).unwrap_or(usize::MAX);
+        Ok(self.headers_at(zoffset).is_ok_and(|(whole, _, _)| whole.header.path == *path))
     }
 
     fn first_header(&mut self, at: u64) -> Result<Option<Header>> {
@@ -413,7 +428,9 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         let cut = matches!(kind, FormatError::Truncated { .. })
             || matches!(kind, FormatError::Deflate("the stream is cut off"));
         let mut claimed = None;
+        let mut fits = true;
         let resume = if ended && self.is_border(stopped)? {
+            fits = real == Some(self.stream.len() as u64);
             Resume::At(stopped)
         } else if let Some(end) = self.stored_end(at, real, &mut claimed)? {
             Resume::At(end)
@@ -423,7 +440,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
             Resume::Search((at + 1).max(stopped.saturating_sub(UNNOTICED)), stopped.max(at + 1))
         };
         let wasted = packed + self.stream.len() as u64;
-        Ok(Broken { kind, path: None, start: at, claimed, wasted, resume })
+        Ok(Broken { kind, path: None, start: at, claimed, wasted, fits, resume })
     }
 
     /// Returns whether a stream begins at a place, or the members end there.

@@ -19,7 +19,7 @@ use super::probe::{Broken, Probe, Resume, Step, Unit, Whole};
 use super::spool::Spool;
 use crate::archive::check_agreement;
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::{Digest, Entry, Location};
+use crate::format::entry::{Digest, Entry, Kind, Location};
 use crate::format::gzip;
 use crate::format::info::ArchiveInfo;
 use crate::io::ReadAt;
@@ -262,9 +262,10 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             self.give_up(None)?;
             self.in_run = false;
         }
-        // A head that was met in a search may be a false one, and claim all that follows it.
-        let is_doubtful =
-            searched && broken.path.is_none() && broken.resume == Resume::At(self.end);
+        // A head that was met in a search may be a false one, and claim all that follows it; or
+        // what was decoded behind it has run into the end of another stream.
+        let claims_all = broken.resume == Resume::At(self.end);
+        let is_doubtful = searched && broken.path.is_none() && (claims_all || !broken.fits);
         if let Some(path) = broken.path.filter(|_| self.open.is_none() && !self.alien) {
             self.damage(at, broken.kind, Some(path));
         } else {
@@ -293,13 +294,19 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         for whole in &unit.members {
             match self.admit(whole, &unit.range)? {
                 Ok(entry) => entries.push(entry),
-                Err(kind) => refused.push(Damage { kind, path: None }),
+                Err(kind) => {
+                    let path = is_own_target(whole).then(|| whole.header.path.clone());
+                    refused.push(Damage { kind, path });
+                }
             }
         }
         let is_listed = entries.iter().any(|(_, number)| number.is_some());
-        if !is_listed && let Some(refused) = refused.pop() {
+        let is_alien = refused.iter().any(|damage| damage.path.is_none());
+        if (entries.is_empty() || is_alien && !is_listed)
+            && let Some(Damage { kind, path }) = refused.pop()
+        {
             // A stream that is half alien is none of ours, unless the listing knows the rest.
-            self.damage(unit.range.start, refused.kind, None);
+            self.damage(unit.range.start, kind, path.filter(|_| self.open.is_none()));
             return Ok(Next::At(end));
         }
         if searched && !self.certain {
@@ -355,6 +362,9 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         let header = &whole.header;
         if SafePath::new(&header.path, &self.limits).is_err() || !header.path.is_canonical() {
             return Ok(Err(FormatError::invalid("name", header.path.as_bytes())));
+        }
+        if is_own_target(whole) {
+            return Ok(Err(FormatError::invalid("target of a hard link", header.path.as_bytes())));
         }
         let lookup = match &mut self.listing {
             Some(listing) => {
@@ -481,6 +491,11 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         self.alien = false;
         Ok(Next::Search(end))
     }
+}
+
+/// Returns whether a member is a hard link to itself, which no entry can say.
+fn is_own_target(whole: &Whole) -> bool {
+    matches!(&whole.header.kind, Kind::HardLink { target } if *target == whole.header.path)
 }
 
 /// What is said of bytes that belong to an archive within the archive.

@@ -253,18 +253,26 @@ impl<'a, R: ReadAt> Job<'a, R> {
             return Ok(());
         }
         let tell = &mut self.tell;
-        walk(self.archive.source(), gap, self.archive.limits(), &mut |range, thing| {
-            tell.go_on()?;
-            let error = match thing {
-                Thing::Member(entry) => Error::Unlisted { path: entry.path },
-                Thing::Streams | Thing::Damage(None, _) => surplus(&range),
-                Thing::Damage(Some(entry), kind) => {
-                    Error::CorruptMember { path: entry.path, range: range.clone(), kind }
-                }
-            };
-            tell.stray(range, &error);
-            Ok(())
-        })
+        let walked =
+            walk(self.archive.source(), gap.clone(), self.archive.limits(), &mut |range, thing| {
+                tell.go_on()?;
+                let error = match thing {
+                    Thing::Member(entry) => Error::Unlisted { path: entry.path },
+                    Thing::Streams | Thing::Damage(None, _) => surplus(&range),
+                    Thing::Damage(Some(entry), kind) => {
+                        Error::CorruptMember { path: entry.path, range: range.clone(), kind }
+                    }
+                };
+                tell.stray(range, &error);
+                Ok(())
+            });
+        match walked {
+            Err(error @ Error::Input { .. }) => {
+                self.tell.stray(gap, &error);
+                Ok(())
+            }
+            walked => walked,
+        }
     }
 }
 
