@@ -300,6 +300,11 @@ impl Observer for Told {
     }
 }
 
+/// Returns whether names have all of `least`, and none that is not in `most`.
+fn is_between(names: &[String], least: &[String], most: &[String]) -> bool {
+    least.iter().all(|name| names.contains(name)) && names.iter().all(|name| most.contains(name))
+}
+
 #[test]
 fn unreadable_places_cost_repair_and_verify_what_is_in_them() {
     let bytes = archive();
@@ -321,10 +326,14 @@ fn unreadable_places_cost_repair_and_verify_what_is_in_them() {
             let (mut new, mut told) = (Vec::new(), Told::default());
             let mut sink = WriteSink::new(&mut new);
             let report = repair(&source, &mut sink, &RepairOptions::default(), &mut told).unwrap();
-            assert_eq!(told.done, names(&lost), "{bad:?}");
+            assert!(
+                is_between(&told.done, &names(&lost), &names(&bad)),
+                "{bad:?}: {:?}",
+                told.done
+            );
             assert!(report.unreadable > 0 && report.unreadable <= lost.end - lost.start);
             let unread: Vec<_> =
-                told.damaged.iter().filter(|(_, text)| text.contains("os error 5")).collect();
+                told.damaged.iter().filter(|(_, text)| text.starts_with("cannot read")).collect();
             assert_eq!(unread.len(), 1, "{bad:?}: {:?}", told.damaged);
             assert!(lost.start <= unread[0].0.start && unread[0].0.end <= lost.end);
             let new = Archive::open(new).unwrap();
@@ -343,7 +352,7 @@ fn unreadable_places_cost_repair_and_verify_what_is_in_them() {
                     assert!(Wreck::examine(&source, Limits::default()).unwrap().begins_as_ours);
                     let report = name_whole_members(&source, &all, Limits::default(), &mut told);
                     assert!(!report.unwrap().is_good());
-                    assert_eq!(told.done, names(&lost), "{bad:?}");
+                    assert!(is_between(&told.done, &names(&lost), &names(&bad)), "{bad:?}");
                 }
             }
         }
