@@ -195,8 +195,15 @@ impl<S: Sink> ArchiveWriter<S> {
         Ok(entry)
     }
 
-    /// Records an entry that has no bytes.
-    pub(crate) fn push_lost(&mut self, entry: &Entry) -> Result<()> {
+    /// Appends a stream, whose entries must follow; returns where it begins.
+    pub(crate) fn put_stream(&mut self, stream: &[u8]) -> Result<u64> {
+        let offset = self.output.offset;
+        self.output.write(stream)?;
+        Ok(offset)
+    }
+
+    /// Records an entry that has no bytes here, or whose streams were put out before.
+    pub(crate) fn put_entry(&mut self, entry: &Entry) -> Result<()> {
         self.check_path(&entry.path)?;
         self.record(entry)
     }

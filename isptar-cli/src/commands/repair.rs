@@ -130,7 +130,7 @@ fn check_other(damaged: &Source<File>, new: &Path) -> std::io::Result<bool> {
 fn exit(report: &RepairReport) -> Exit {
     Exit::Incomplete
         .when(u64::from(report.is_incomplete()))
-        .max(Exit::Warnings.when(report.rebuilt))
+        .max(Exit::Warnings.when(report.rebuilt.max(report.unreadable)))
 }
 
 /// Returns the summary line.
@@ -146,6 +146,9 @@ fn summary_text(report: &RepairReport, dry_run: bool) -> String {
     if report.damaged > 0 {
         let places = count(report.damaged, "place");
         text.push_str(&format!(", {} damaged at {places}", size(report.damaged_bytes)));
+    }
+    if report.unreadable > 0 {
+        text.push_str(&format!(", {} unreadable", size(report.unreadable)));
     }
     if !report.ended {
         text.push_str(", its end is missing");
@@ -175,6 +178,7 @@ fn summary_json(report: &RepairReport, dry_run: bool) -> json::Object {
         ("lost", report.lost),
         ("damaged", report.damaged),
         ("damaged_bytes", report.damaged_bytes),
+        ("unreadable", report.unreadable),
         ("rebuilt", report.rebuilt),
         ("carried", report.carried),
     ] {

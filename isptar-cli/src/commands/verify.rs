@@ -1,16 +1,15 @@
 //! `isptar verify`: is an archive whole, down to the last byte?
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use isptar_core::verify::{Wreck, name_whole_members};
-use isptar_core::{Archive, Error, Limits, VerifyOptions, VerifyReport};
+use isptar_core::{Archive, Error, VerifyOptions, VerifyReport};
 
 use super::select::Wanted;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
-use crate::input::{self, Foreign, Source, shown};
+use crate::input::{self, Foreign, shown};
 use crate::json;
 use crate::limits::LimitArgs;
 use crate::output::{count, size};
@@ -100,7 +99,7 @@ fn job(
                 return Ok(Verified { report, exit: Exit::Good, unlisted: false });
             }
             Err(error) => {
-                if let Some(verified) = wreck(args, error, wanted, reporter, ui)? {
+                if let Some(verified) = wreck(args, error, wanted, &options, reporter, ui)? {
                     return Ok(verified);
                 }
             }
@@ -131,6 +130,7 @@ fn wreck(
     args: &Args,
     error: Error,
     wanted: &Wanted,
+    options: &VerifyOptions,
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<Option<Verified>, Failure> {
@@ -143,30 +143,29 @@ fn wreck(
             error => Err(error.into()),
         };
     }
-    let is_wreck = !matches!(error, Error::Unsupported { .. } | Error::Input { .. });
-    if !is_wreck || error.raise().is_some() {
+    if error.raise().is_some() {
         return Err(error.into());
     }
-    let why = wreck.diagnosis().unwrap_or_else(|| failure::chain(&error));
+    let diagnosis = match error {
+        Error::Unsupported { .. } => return Err(error.into()),
+        // What cannot be read is not known to be wrong.
+        Error::Input { .. } => None,
+        _ => wreck.diagnosis(),
+    };
+    let why = diagnosis.unwrap_or_else(|| failure::chain(&error));
     reporter.trouble(&format!("{}: {why}", shown(path)), Some(HINT));
-    if wreck.behind.is_none() {
-        ui.note(&format!("{}: looking for members that are whole", shown(path)));
+    let exit = Exit::NotAnArchive;
+    if let Some(behind) = wreck.behind {
+        let archive = behind.open(&file, limits)?;
+        let report = isptar_core::verify(&archive, wanted.selection(), options, reporter)?;
+        return Ok(Some(Verified { report, exit, unlisted: false }));
     }
-    let report = salvageable(&file, wanted, limits, reporter)?;
-    Ok(Some(Verified { report, exit: Exit::NotAnArchive, unlisted: true }))
+    ui.note(&format!("{}: looking for members that are whole", shown(path)));
+    let report = name_whole_members(&file, wanted.selection(), limits, reporter)?;
+    Ok(Some(Verified { report, exit, unlisted: true }))
 }
 
 const HINT: &str = "isptar repair makes a valid archive of what is whole";
-
-/// Names what is whole in an archive of ours that cannot be opened.
-fn salvageable(
-    file: &Source<File>,
-    wanted: &Wanted,
-    limits: Limits,
-    reporter: &mut Reporter<'_>,
-) -> Result<VerifyReport, Failure> {
-    Ok(name_whole_members(file, wanted.selection(), limits, reporter)?)
-}
 
 fn exit_of(report: &VerifyReport) -> Exit {
     let VerifyReport { damaged, strays, unnamed, missing, .. } = *report;

@@ -45,6 +45,28 @@ fn a_cut_archive_is_saved_up_to_the_cut() {
 }
 
 #[test]
+fn tar_restores_of_a_repaired_archive_what_is_whole() {
+    let world = World::new();
+    archived(&world);
+    for level in ["0", "6"] {
+        world.run(&["create", "-q", "--level", level, "a.tar.gz", "tree"]).with_status(0);
+        let mut damaged = world.read("a.tar.gz");
+        let at = offset(&world, "tree/f10");
+        damaged[at + 10..at + 50].fill(0);
+        world.file("hole.tar.gz", &damaged);
+        world.run(&["repair", "hole.tar.gz", "new.tar.gz"]).with_status(3);
+        world.run(&["verify", "-q", "new.tar.gz"]).with_status(0);
+        let Some(_) = world.tool("tar", &["--version"], b"") else { return };
+        let done = world.script(&format!(
+            "mkdir {level} && tar -xzf new.tar.gz -C {level} && diff -r tree {level}/tree"
+        ));
+        assert_eq!((done.text(), done.err.as_str()), ("Only in tree: f10\n", ""));
+        let kept = world.read(&format!("{level}/tree/f19"));
+        assert_eq!(kept, b"content 19\n");
+    }
+}
+
+#[test]
 fn a_hole_costs_one_member_by_name() {
     let world = World::new();
     archived(&world);

@@ -112,7 +112,17 @@ fn an_archive_that_cannot_be_opened_is_looked_at() {
         );
         says(&done, "hint: isptar repair");
         says(&done, "6 of 6 members whole");
+        // By its listing: what is asked for and not there is missing.
+        let done = world.run(&["verify", "a.tar.gz", "tree/sub", "nowhere"]).with_status(4);
+        says(&done, "nowhere");
+        says(&done, "3 of 3 members whole, 0 damaged, 1 not found");
+        let done = world.run(&["verify", "--quick", "a.tar.gz"]).with_status(4);
+        says(&done, "6 of 6 entries good, members not read");
     }
+    let cut = &bytes[..bytes.len() - 1];
+    world.file("a.tar.gz", cut);
+    let done = world.run(&["verify", "a.tar.gz", "tree/sub", "nowhere"]).with_status(4);
+    says(&done, "3 of 3 members whole, 0 damaged, 1 not found");
     world.file("a.tar.gz", &bytes[..bytes.len() - 1]);
     let done = world.run(&["verify", "-v", "a.tar.gz"]).with_status(4);
     says(&done, "a.tar.gz: the archive was cut: it does not end with a size trailer\n");

@@ -236,18 +236,10 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         }
         let zeros = usize::try_from(padding(self.data_len)).unwrap_or(usize::MAX);
         let end = self.to.saturating_add(zeros);
-        let filled = self.stream.get(self.to..end).unwrap_or_default();
-        if filled.len() != zeros || filled.iter().any(|&byte| byte != 0) {
-            return Err(FormatError::invalid("padding", filled));
-        }
+        check_padding(self.stream.get(self.to..end).unwrap_or_default())?;
         // Of a chunked member the first stream is gone; its map is in the digest.
-        if let Some(map) = header.sparse.as_ref().filter(|_| self.chunks.is_none()) {
-            let mut text = Vec::new();
-            map.encode(&mut text);
-            let headers = self.stream.get(self.headers.clone()).unwrap_or_default();
-            if !headers.ends_with(&text) {
-                return Err(FormatError::Missing("zeros behind the sparse map"));
-            }
+        if self.chunks.is_none() {
+            check_map(header, self.stream.get(self.headers.clone()).unwrap_or_default())?;
         }
         Ok(Form { stream: &self.stream, end })
     }
@@ -442,6 +434,26 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         }
         let (expected, actual) = (text::digest_text(&expected), text::digest_text(&actual));
         Err(FormatError::Digest { what, expected, actual }.into())
+    }
+}
+
+/// Checks what stands behind the data of a member, up to the next block.
+pub(crate) fn check_padding(padding: &[u8]) -> Result<(), FormatError> {
+    match padding.iter().any(|&byte| byte != 0) {
+        true => Err(FormatError::invalid("padding", padding)),
+        false => Ok(()),
+    }
+}
+
+/// Checks that `headers`, as they stand in the stream, end with the sparse map of a member that has
+/// one, and the zeros behind it.
+pub(crate) fn check_map(header: &MemberHeader, headers: &[u8]) -> Result<(), FormatError> {
+    let Some(map) = &header.sparse else { return Ok(()) };
+    let mut text = Vec::new();
+    map.encode(&mut text);
+    match headers.ends_with(&text) {
+        true => Ok(()),
+        false => Err(FormatError::Missing("zeros behind the sparse map")),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::path::MemberPath;
 
 pub use entries::Entries;
 pub use member::Member;
-pub(crate) use member::{check_agreement, stream_limit};
+pub(crate) use member::{check_agreement, check_map, check_padding, stream_limit};
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub(crate) use watched::Watched;
 

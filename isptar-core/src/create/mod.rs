@@ -372,7 +372,7 @@ impl<S: Sink> Job<S> {
     /// Records a thing whose content is not in the archive.
     fn lose(&mut self, item: &Item, reason: &str) -> Result<Stored> {
         if matches!(item.header.kind, Kind::File { .. }) {
-            match self.writer.push_lost(&item.lost_entry(reason)) {
+            match self.writer.put_entry(&item.lost_entry(reason)) {
                 // What the listing cannot name is told all the same.
                 Ok(()) | Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => {}
                 Err(error) => return Err(error),

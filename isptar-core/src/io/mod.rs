@@ -2,6 +2,8 @@
 
 mod read_at;
 mod sink;
+mod tolerant;
 
-pub use read_at::{RangeReader, ReadAt};
+pub use read_at::{Prefix, RangeReader, ReadAt};
 pub use sink::{FileSink, Sink, WriteSink};
+pub(crate) use tolerant::Tolerant;

@@ -91,6 +91,32 @@ impl ReadAt for Vec<u8> {
 
 forward!(&T where T, Box<T> where T, Arc<T> where T);
 
+/// The first bytes of a source, as if it ended there.
+#[derive(Debug, Clone, Copy)]
+pub struct Prefix<R> {
+    source: R,
+    len: u64,
+}
+
+impl<R: ReadAt> Prefix<R> {
+    /// Ends `source` after `len` bytes, which it must have.
+    pub fn new(source: R, len: u64) -> Self {
+        Self { source, len }
+    }
+}
+
+impl<R: ReadAt> ReadAt for Prefix<R> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = buf.len().min(left);
+        self.source.read_at(&mut buf[..len], offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+}
+
 /// Reads a range of a [`ReadAt`] from front to back, through a buffer.
 #[derive(Debug)]
 pub struct RangeReader<R> {

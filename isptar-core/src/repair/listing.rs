@@ -12,12 +12,16 @@ use crate::format::{BLOCK, INFO_NAME, gzip, text};
 use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::MemberPath;
+use crate::writer::prologue_lengths;
 
 /// Packed bytes of the header of `.backup.info`.
 const HEADER: u64 = 535;
 
 /// Listings that are looked at: a file may be full of those of other archives.
 const MOST_TRIES: usize = 100;
+
+/// Entries that are compared with what stands where they say.
+const SAMPLE: u64 = 16;
 
 /// Bytes that are searched at once.
 const STEP: u64 = 1 << 20;
@@ -100,8 +104,8 @@ impl OldListing {
         let mut before = len;
         for _ in 0..MOST_TRIES {
             let Some(header) = find_header(source, before)? else { break };
-            let listing = Self::read(&mut probe, header, len, limits)?;
-            if listing.is_of_archive() {
+            let mut listing = Self::read(&mut probe, header, len, limits)?;
+            if listing.is_of_archive() || listing.is_pushed(&mut probe)? {
                 return Ok(Some(listing));
             }
             before = header;
@@ -115,6 +119,33 @@ impl OldListing {
     fn is_of_archive(&self) -> bool {
         let is_read = self.info.is_some() || !self.blocks.is_empty();
         is_read && self.claimed_end() >= self.header
+    }
+
+    /// Returns whether this is the listing of the archive though it stands behind where members end:
+    /// bytes were inserted before it. Members at the beginning are where it says then. Those of an
+    /// archive that is stored in this one are all as far from there as its listing is.
+    fn is_pushed<R: ReadAt>(&mut self, probe: &mut Probe<'_, R>) -> Result<bool> {
+        let is_read = self.info.is_some() && !self.blocks.is_empty();
+        let Some(by) = self.header.checked_sub(self.claimed_end()).filter(|_| is_read) else {
+            return Ok(false);
+        };
+        if prologue_lengths().iter().all(|&len| by < len) {
+            // No archive can be stored there: the prologue of this one is.
+            return Ok(true);
+        }
+        for number in 0..SAMPLE {
+            let Some(entry) = self.entry(probe, number)? else { break };
+            let Some(location) = entry.location.filter(|location| location.depth == 0) else {
+                continue;
+            };
+            let mut stands = |offset| probe.is_member_at(offset, location.zoffset, &entry.path);
+            let (here, there) =
+                (stands(location.offset)?, stands(location.offset.saturating_add(by))?);
+            if here != there {
+                return Ok(here);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns where the members end, by what the archive says.
@@ -222,10 +253,15 @@ impl OldListing {
         !self.ends_in_gap && self.blocks.iter().all(|block| !block.after_gap)
     }
 
-    /// Returns by how much members may have moved: from the first to the second number of bytes
-    /// towards the beginning.
-    fn shifts(&self) -> u64 {
-        self.claimed_end() - self.header
+    /// Returns by how much members may have moved towards the beginning, because bytes are missing,
+    /// and towards the end, because some were inserted.
+    fn shifts(&self) -> (u64, u64) {
+        let (claimed, actual) = (self.claimed_end(), self.header);
+        (claimed.saturating_sub(actual), actual.saturating_sub(claimed))
+    }
+
+    fn has_moved(&self) -> bool {
+        self.shifts() != (0, 0)
     }
 
     /// Returns the entry of a member that was found at `offset`; it has a number above `after`.
@@ -237,7 +273,8 @@ impl OldListing {
         offset: u64,
         after: Option<u64>,
     ) -> Result<Lookup> {
-        let moved = offset..=offset.saturating_add(self.shifts());
+        let (back, forth) = self.shifts();
+        let moved = offset.saturating_sub(forth)..=offset.saturating_add(back);
         let (from, to) = if self.sorted {
             let at = self.blocks.partition_point(|block| block.first <= *path);
             (at.saturating_sub(1), at)
@@ -277,10 +314,10 @@ impl OldListing {
         let known = within.is_some_and(|block| match self.sorted {
             true => *path <= block.last,
             // Members that moved cannot be told by their place.
-            false => self.shifts() == 0 && block.starts.is_some_and(|(_, last)| offset <= last),
+            false => !self.has_moved() && block.starts.is_some_and(|(_, last)| offset <= last),
         });
         let gap = self.blocks.get(before).map_or(self.ends_in_gap, |block| block.after_gap);
-        if known || !gap && (self.sorted || self.shifts() == 0) {
+        if known || !gap && (self.sorted || !self.has_moved()) {
             Lookup::Absent
         } else {
             Lookup::Unknown

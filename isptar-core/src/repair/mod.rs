@@ -3,7 +3,8 @@
 //! Two passes. The first ([`scan`](self::scan())) goes through the file by its gzip heads, whatever
 //! is left of the listing, decodes every stream once, and spools what it found: members and damaged
 //! ranges, in their order. The second joins that with the old listing, which alone knows what is
-//! lost by name, and copies the streams as they are; nothing is compressed again.
+//! lost by name, and copies the streams as they are. Packed again is only a stream of which
+//! something is given up, or one whose form is not the writer's where no CRC covers it.
 //!
 //! The members are found by their bytes and not by the locations of the listing, because bytes may
 //! be missing before them. What the listing alone knows of a member (nanoseconds, names of owners,
@@ -12,6 +13,7 @@
 
 mod listing;
 mod probe;
+mod repack;
 mod scan;
 mod spool;
 mod window;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::format::BLOCK;
 use crate::format::header::Header;
-use crate::io::{ReadAt, Sink};
+use crate::io::{ReadAt, Sink, Tolerant};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::writer::{ArchiveWriter, WriterOptions};
@@ -73,6 +75,9 @@ pub struct RepairReport {
     pub damaged: u64,
     /// Bytes in them.
     pub damaged_bytes: u64,
+    /// Bytes that could not be read. Where the CRC of a member holds although they were taken for
+    /// zeros, they are zeros.
+    pub unreadable: u64,
     /// Members whose entry was made of their tar header alone, because theirs is lost: what only
     /// the listing had (nanoseconds, inode numbers, long names of owners) is gone.
     pub rebuilt: u64,
@@ -108,10 +113,12 @@ pub fn scan<R: ReadAt>(
     options: &RepairOptions,
     observer: &mut dyn Observer,
 ) -> Result<RepairReport> {
+    let source = &Tolerant::new(source);
     let (scanned, mut listing) = first_pass(source, options, observer)?;
-    let mut joiner = Joiner::new(source, Target::None, observer, options.limits)?;
+    let unreadable = tell_unreadable(source, observer);
+    let mut joiner = Joiner::new(source, Target::None, observer, options.limits, 0)?;
     joiner.join(scanned, listing.as_mut())?;
-    Ok(joiner.into_parts().0)
+    Ok(RepairReport { unreadable, ..joiner.into_parts().0 })
 }
 
 /// Writes a new archive with all whole members of a damaged one, and publishes it; tells the same
@@ -126,22 +133,25 @@ pub fn repair<R: ReadAt>(
     options: &RepairOptions,
     observer: &mut dyn Observer,
 ) -> Result<RepairReport> {
+    let source = &Tolerant::new(source);
     let (scanned, mut listing) = first_pass(source, options, observer)?;
+    let unreadable = tell_unreadable(source, observer);
     let created = match &listing {
         Some(listing) => listing.created,
         None => scanned.created,
     };
     let (tool, spool) = (options.tool.clone(), options.spool.clone());
-    let writer_options =
-        WriterOptions { sorted: false, created, tool, spool, ..WriterOptions::default() };
+    // As the old one was made: nothing is compressed in a stored archive.
+    let level = if scanned.is_stored { 0 } else { WriterOptions::default().level };
+    let writer_options = WriterOptions { level, sorted: false, created, tool, spool };
     let mut writer = ArchiveWriter::new(sink, &writer_options)?;
-    if let Some(listing) = &mut listing {
-        writer.set_bases(std::mem::take(&mut listing.bases));
+    if let Some(listing) = &listing {
+        writer.set_bases(listing.bases.clone());
     }
     let was_incomplete =
         listing.as_ref().and_then(|listing| listing.info.as_ref()).is_some_and(|i| i.incomplete);
     let target = Target::Archive(Box::new(writer));
-    let mut joiner = Joiner::new(source, target, observer, options.limits)?;
+    let mut joiner = Joiner::new(source, target, observer, options.limits, level)?;
     joiner.join(scanned, listing.as_mut())?;
     let (mut report, target) = joiner.into_parts();
     let Target::Archive(mut writer) = target else { return Ok(report) };
@@ -149,9 +159,21 @@ pub fn repair<R: ReadAt>(
         writer.set_incomplete();
     }
     let (_, written) = writer.finish()?;
+    report.unreadable = unreadable;
     report.archive_size = written.archive_size;
     report.identity = Some(written.identity);
     Ok(report)
+}
+
+/// Tells which bytes could not be read, and returns how many they are. From now on every byte must
+/// be what it was.
+fn tell_unreadable<R: ReadAt>(source: &Tolerant<R>, observer: &mut dyn Observer) -> u64 {
+    let mut bytes = 0;
+    for (range, error) in source.close() {
+        bytes += range.end - range.start;
+        observer.event(Event::Damaged { range, error: &error });
+    }
+    bytes
 }
 
 fn first_pass<R: ReadAt>(
@@ -177,8 +199,9 @@ fn nothing<R: ReadAt>(source: &R, len: u64, limits: Limits) -> Result<Error> {
     let mut probe = Probe::new(source, len, limits);
     let plain = probe.window.get(0, BLOCK)?.first_chunk::<BLOCK>().copied();
     let is_tar = plain.is_some_and(|block| matches!(Header::parse(&block), Ok(Some(_))));
-    let is_ours = probe.decode(0, BLOCK as u64)?.is_ok()
-        && probe.text() == crate::format::member::prologue().0;
+    // It may be cut right there.
+    drop(probe.decode(0, BLOCK as u64)?);
+    let is_ours = probe.text() == crate::format::member::prologue().0;
     Ok(if !is_ours && (is_tar || probe.is_likely(0)?) {
         Error::Foreign { what: "a tar of another program" }
     } else {

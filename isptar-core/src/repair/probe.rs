@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::window::Window;
-use crate::archive::stream_limit;
+use crate::archive::{Watched, check_map, check_padding, stream_limit};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
 use crate::format::assemble::{self, Found, SliceBlocks};
@@ -47,6 +47,8 @@ pub(super) struct Unit {
     /// Their streams.
     pub(super) range: Range<u64>,
     pub(super) members: Vec<Whole>,
+    /// Whether bytes that no CRC covers are not as the writer makes them.
+    pub(super) is_odd: bool,
 }
 
 /// A member whose streams are whole.
@@ -71,8 +73,9 @@ pub(super) enum Step {
     Info(u64, Box<Header>),
     /// A size trailer, up to this place.
     Trailer(u64),
-    /// A whole stream that no member begins with, up to this place.
-    Stray(u64, FormatError),
+    /// A whole stream that no member begins with, or that this member is not well-formed in, up to
+    /// this place.
+    Stray(u64, FormatError, Option<MemberPath>),
     /// A damaged stream, or a member that lacks some.
     Broken(Broken),
 }
@@ -89,6 +92,8 @@ pub(super) struct Broken {
     pub(super) claimed: Option<u64>,
     /// Bytes that were decoded in vain.
     pub(super) wasted: u64,
+    /// Whether it ends where its headers or the heads of its blocks say.
+    pub(super) fits: bool,
     pub(super) resume: Resume,
 }
 
@@ -113,6 +118,8 @@ pub(super) struct Probe<'a, R> {
     end: u64,
     /// Whether a listing may be met; else what looks like one is a file.
     info: bool,
+    /// Whether the form of the stream at hand is not that of the writer.
+    is_odd: bool,
 }
 
 impl<'a, R: ReadAt> Probe<'a, R> {
@@ -127,6 +134,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
             limits,
             end,
             info: true,
+            is_odd: false,
         }
     }
 
@@ -144,7 +152,9 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         self.stream.clear();
         self.unpacker.reset();
         self.reader.seek(at, self.end);
-        let read = self.unpacker.read_to_end(&mut self.reader, limit, &mut self.stream);
+        let mut input = Watched::new(&mut self.reader);
+        let read = self.unpacker.read_to_end(&mut input, limit, &mut self.stream);
+        self.is_odd = input.into_odd().is_some();
         match read {
             Ok(()) => Ok(Ok(at + self.unpacker.packed())),
             Err(DecodeError::Format(kind)) => Ok(Err(kind)),
@@ -160,6 +170,19 @@ impl<'a, R: ReadAt> Probe<'a, R> {
     /// Returns whether a tar header begins the stream at `at`: a look that costs little.
     pub(super) fn is_likely(&mut self, at: u64) -> Result<bool> {
         Ok(self.first_header(at)?.is_some())
+    }
+
+    /// Returns whether a member of this name stands at a place.
+    pub(super) fn is_member_at(
+        &mut self,
+        at: u64,
+        zoffset: u64,
+        path: &MemberPath,
+    ) -> Result<bool> {
+        // Where its data is damaged, the headers are at hand all the same.
+        drop(self.decode(at, stream_limit(&self.limits))?);
+        let zoffset = usize::try_from(zoffset).unwrap_or(usize::MAX);
+        Ok(self.headers_at(zoffset).is_ok_and(|(whole, _, _)| whole.header.path == *path))
     }
 
     fn first_header(&mut self, at: u64) -> Result<Option<Header>> {
@@ -205,7 +228,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
     fn prologue(&mut self, at: u64) -> Result<Step> {
         match self.decode(at, BLOCK as u64)? {
             Ok(end) if self.stream == prologue().1 => Ok(Step::Prologue(end)),
-            _ => Ok(Step::Stray(at, FormatError::Missing("body of the prologue"))),
+            _ => Ok(Step::Stray(at, FormatError::Missing("body of the prologue"), None)),
         }
     }
 
@@ -216,7 +239,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         while position < self.stream.len() {
             let found = match self.headers_at(position) {
                 Ok(found) => found,
-                Err(kind) => return Ok(Step::Stray(end, kind)),
+                Err(kind) => return Ok(Step::Stray(end, kind, None)),
             };
             let (mut whole, from, data_len) = found;
             if position == 0 && from == self.stream.len() && data_len > 0 {
@@ -230,20 +253,26 @@ impl<'a, R: ReadAt> Probe<'a, R> {
                 (data_len.saturating_add(padding(data_len)), (self.stream.len() - from) as u64);
             if need > have {
                 let what = "data of the member";
-                return Ok(Step::Stray(end, FormatError::Truncated { what, need, have }));
+                return Ok(Step::Stray(end, FormatError::Truncated { what, need, have }, None));
             }
             // Not above what is in memory.
-            let len = usize::try_from(data_len).unwrap_or(0);
+            let data_end = from + usize::try_from(data_len).unwrap_or(0);
             let mut digest = MemberDigest::new(&whole.header);
-            digest.update(&self.stream[from..from + len]);
+            digest.update(&self.stream[from..data_end]);
             whole.digest = Some(digest.finish()).filter(|_| whole.header.kind.size() > 0);
-            members.push(whole);
+            let headers = &self.stream[position..from];
             position = from + usize::try_from(need).unwrap_or(0);
+            let form = check_padding(&self.stream[data_end..position]);
+            if let Err(kind) = form.and_then(|()| check_map(&whole.header, headers)) {
+                // A CRC says that it was written so, and the writer does not.
+                return Ok(Step::Stray(end, kind, Some(whole.header.path)));
+            }
+            members.push(whole);
         }
         let kind = FormatError::Missing("tar header");
         Ok(match members.is_empty() {
-            true => Step::Stray(end, kind),
-            false => Step::Unit(Unit { range: at..end, members }),
+            true => Step::Stray(end, kind, None),
+            false => Step::Unit(Unit { range: at..end, members, is_odd: self.is_odd }),
         })
     }
 
@@ -271,6 +300,15 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         let is_ours = encoded && self.stream.get(position..blocks.position()) == Some(&spelled);
         let whole = Whole { header, zoffset, digest: None, chunks: None, is_ours };
         Ok((whole, blocks.position(), data_len))
+    }
+
+    /// Returns the tar of the member that begins at `zoffset` in the stream at hand.
+    pub(super) fn member_at(&self, zoffset: u64) -> std::result::Result<&[u8], FormatError> {
+        let start = usize::try_from(zoffset).unwrap_or(usize::MAX);
+        let (_, from, data_len) = self.headers_at(start)?;
+        let len = data_len.saturating_add(padding(data_len));
+        let end = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        self.stream.get(start..end).ok_or(FormatError::Missing("data of the member"))
     }
 
     /// Returns the header of the stream at hand when it is the one before a listing, which begins
@@ -303,6 +341,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
     fn chunked(&mut self, at: u64, end: u64, mut whole: Whole, data_len: u64) -> Result<Step> {
         let mut digest = MemberDigest::new(&whole.header);
         let mut chunks = Chunks { size: chunk_size(data_len), packed: vec![end - at] };
+        let mut is_odd = self.is_odd;
         let (mut next, mut left) = (end, data_len);
         while left > 0 {
             let first = chunks.packed.len() == 1;
@@ -325,12 +364,13 @@ impl<'a, R: ReadAt> Probe<'a, R> {
                 }
             };
             chunks.packed.push(self.unpacker.packed());
+            is_odd |= self.is_odd;
             next += self.unpacker.packed();
             left -= real.min(left);
         }
         whole.digest = Some(digest.finish());
         whole.chunks = Some(chunks);
-        Ok(Step::Unit(Unit { range: at..next, members: vec![whole] }))
+        Ok(Step::Unit(Unit { range: at..next, members: vec![whole], is_odd }))
     }
 
     /// Reads a chunk of at most `most` bytes, piece by piece: it may be large. Returns its length.
@@ -345,9 +385,13 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         self.reader.seek(at, self.end);
         self.stream.resize(64 << 10, 0);
         let (mut real, mut data) = (0, data);
+        let mut input = Watched::new(&mut self.reader);
         loop {
-            match self.unpacker.read(&mut self.reader, &mut self.stream) {
-                Ok(0) => return Ok(Ok(real)),
+            match self.unpacker.read(&mut input, &mut self.stream) {
+                Ok(0) => {
+                    self.is_odd = input.into_odd().is_some();
+                    return Ok(Ok(real));
+                }
                 Ok(count) => {
                     real += count as u64;
                     if real > most {
@@ -357,6 +401,9 @@ impl<'a, R: ReadAt> Probe<'a, R> {
                     let bytes = usize::try_from(data).unwrap_or(usize::MAX).min(count);
                     digest.update(&self.stream[..bytes]);
                     data -= bytes as u64;
+                    if let Err(kind) = check_padding(&self.stream[bytes..count]) {
+                        return Ok(Err(kind));
+                    }
                 }
                 Err(DecodeError::Format(kind)) => return Ok(Err(kind)),
                 Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
@@ -381,7 +428,9 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         let cut = matches!(kind, FormatError::Truncated { .. })
             || matches!(kind, FormatError::Deflate("the stream is cut off"));
         let mut claimed = None;
+        let mut fits = true;
         let resume = if ended && self.is_border(stopped)? {
+            fits = real == Some(self.stream.len() as u64);
             Resume::At(stopped)
         } else if let Some(end) = self.stored_end(at, real, &mut claimed)? {
             Resume::At(end)
@@ -391,7 +440,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
             Resume::Search((at + 1).max(stopped.saturating_sub(UNNOTICED)), stopped.max(at + 1))
         };
         let wasted = packed + self.stream.len() as u64;
-        Ok(Broken { kind, path: None, start: at, claimed, wasted, resume })
+        Ok(Broken { kind, path: None, start: at, claimed, wasted, fits, resume })
     }
 
     /// Returns whether a stream begins at a place, or the members end there.

@@ -27,6 +27,8 @@ use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::pack::{Details, entry_of};
 use crate::path::{MemberPath, SafePath};
+use crate::verify::Links;
+use crate::writer::prologue_lengths;
 
 /// Kinds of damage that are remembered in words; beyond, its place alone is.
 const MOST_KINDS: usize = 10_000;
@@ -54,12 +56,13 @@ pub(super) struct Scanned {
     pub(super) damages: Vec<Damage>,
     /// Where members end, when that was found: at `.backup.info`.
     pub(super) ended: bool,
-    /// Bytes at the beginning that are a damaged prologue and nothing else.
-    pub(super) bad_prologue: u64,
+    /// Whether the prologue is not compressed, as that of an archive that was stored.
+    pub(super) is_stored: bool,
     pub(super) members: u64,
     /// Names ascend.
     pub(super) sorted: bool,
-    pub(super) hard_links: bool,
+    /// What hard links lead to.
+    pub(super) links: Links,
     /// When the archive was begun, by the header of a listing that cannot be read.
     pub(super) created: Option<u64>,
 }
@@ -129,10 +132,10 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             spool,
             damages: Vec::new(),
             ended: listing.is_some(),
-            bad_prologue: 0,
+            is_stored: false,
             members: 0,
             sorted: true,
-            hard_links: false,
+            links: Links::default(),
             created: None,
         };
         Self {
@@ -207,7 +210,9 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         match step {
             Step::Unit(unit) => self.unit(unit, searched),
             Step::Prologue(end) => {
-                if at > 0 {
+                if at == 0 {
+                    self.found.is_stored = end == prologue_lengths()[0];
+                } else {
                     self.alien = true;
                     self.damage(at, inner(), None);
                 }
@@ -215,8 +220,8 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             }
             Step::Info(end, header) => self.info(at, end, header.size, header.mtime),
             Step::Trailer(end) => self.trailer(at, end),
-            Step::Stray(end, kind) => {
-                self.damage(at, kind, None);
+            Step::Stray(end, kind, path) => {
+                self.damage(at, kind, path.filter(|_| self.open.is_none() && !self.alien));
                 Ok(Next::At(end))
             }
             Step::Broken(broken) => self.broken(at, broken, searched),
@@ -235,14 +240,18 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     fn close(&mut self, end: u64) -> Result<()> {
         let Some((start, kind, path)) = self.open.take() else { return Ok(()) };
         if start == 0 && self.found.members == 0 && is_prologue(end) {
-            self.found.bad_prologue = end;
+            self.found.is_stored = end == prologue_lengths()[0];
             return Ok(());
         }
+        self.record(&(start..end), Damage { kind, path })
+    }
+
+    fn record(&mut self, range: &Range<u64>, damage: Damage) -> Result<()> {
         let number = self.found.damages.len();
         if number < MOST_KINDS {
-            self.found.damages.push(Damage { kind, path });
+            self.found.damages.push(damage);
         }
-        self.found.spool.damage(&(start..end), number as u64)
+        self.found.spool.damage(range, number as u64)
     }
 
     fn broken(&mut self, at: u64, broken: Broken, searched: bool) -> Result<Next> {
@@ -253,9 +262,10 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             self.give_up(None)?;
             self.in_run = false;
         }
-        // A head that was met in a search may be a false one, and claim all that follows it.
-        let is_doubtful =
-            searched && broken.path.is_none() && broken.resume == Resume::At(self.end);
+        // A head that was met in a search may be a false one, and claim all that follows it; or
+        // what was decoded behind it has run into the end of another stream.
+        let claims_all = broken.resume == Resume::At(self.end);
+        let is_doubtful = searched && broken.path.is_none() && (claims_all || !broken.fits);
         if let Some(path) = broken.path.filter(|_| self.open.is_none() && !self.alien) {
             self.damage(at, broken.kind, Some(path));
         } else {
@@ -280,25 +290,36 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             return Ok(Next::At(end));
         }
         let mut entries = Vec::with_capacity(unit.members.len());
-        let before = self.last_number;
+        let mut refused = Vec::new();
         for whole in &unit.members {
             match self.admit(whole, &unit.range)? {
                 Ok(entry) => entries.push(entry),
                 Err(kind) => {
-                    // Of a group, all or none: one stream that is half alien is none of ours.
-                    self.last_number = before;
-                    self.damage(unit.range.start, kind, None);
-                    return Ok(Next::At(end));
+                    let path = is_own_target(whole).then(|| whole.header.path.clone());
+                    refused.push(Damage { kind, path });
                 }
             }
+        }
+        let is_listed = entries.iter().any(|(_, number)| number.is_some());
+        let is_alien = refused.iter().any(|damage| damage.path.is_none());
+        if (entries.is_empty() || is_alien && !is_listed)
+            && let Some(Damage { kind, path }) = refused.pop()
+        {
+            // A stream that is half alien is none of ours, unless the listing knows the rest.
+            self.damage(unit.range.start, kind, path.filter(|_| self.open.is_none()));
+            return Ok(Next::At(end));
         }
         if searched && !self.certain {
             self.begin_run(unit.range.start);
             self.in_run = true;
         }
         self.close(unit.range.start)?;
+        let repack = unit.is_odd || !refused.is_empty();
         for (entry, number) in entries {
-            self.take(&entry, number)?;
+            self.take(&entry, number, repack)?;
+        }
+        for damage in refused {
+            self.record(&unit.range, damage)?;
         }
         Ok(Next::At(end))
     }
@@ -320,10 +341,10 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     }
 
     /// Records a member.
-    fn take(&mut self, entry: &Entry, number: Option<u64>) -> Result<()> {
-        self.found.spool.member(entry, number, &self.limits)?;
+    fn take(&mut self, entry: &Entry, number: Option<u64>, repack: bool) -> Result<()> {
+        self.found.spool.member(entry, number, repack, &self.limits)?;
+        self.found.links.expect(entry, &self.limits);
         self.found.members += 1;
-        self.found.hard_links |= matches!(entry.kind, Kind::HardLink { .. });
         self.found.sorted &= self.last.as_ref().is_none_or(|last| *last < entry.path);
         self.last = Some(entry.path.clone());
         if self.certain {
@@ -342,7 +363,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         if SafePath::new(&header.path, &self.limits).is_err() || !header.path.is_canonical() {
             return Ok(Err(FormatError::invalid("name", header.path.as_bytes())));
         }
-        if matches!(&header.kind, Kind::HardLink { target } if *target == header.path) {
+        if is_own_target(whole) {
             return Ok(Err(FormatError::invalid("target of a hard link", header.path.as_bytes())));
         }
         let lookup = match &mut self.listing {
@@ -472,6 +493,11 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     }
 }
 
+/// Returns whether a member is a hard link to itself, which no entry can say.
+fn is_own_target(whole: &Whole) -> bool {
+    matches!(&whole.header.kind, Kind::HardLink { target } if *target == whole.header.path)
+}
+
 /// What is said of bytes that belong to an archive within the archive.
 fn inner() -> FormatError {
     FormatError::Missing("beginning of the member that these bytes belong to")
@@ -479,8 +505,7 @@ fn inner() -> FormatError {
 
 /// Returns whether `end` bytes are exactly a prologue, stored or packed as the writer does.
 fn is_prologue(end: u64) -> bool {
-    let lengths = crate::writer::prologue_lengths();
-    lengths.contains(&end)
+    prologue_lengths().contains(&end)
 }
 
 /// Checks that a member is the one that its entry says.

@@ -17,11 +17,21 @@ const MEMORY: usize = 1 << 20;
 /// One thing that the scan found.
 #[derive(Debug)]
 pub(super) enum Record {
-    /// A whole member: its entry, located in the damaged archive, and the number of the entry of
-    /// the old listing that it was completed from.
-    Member(Box<Entry>, Option<u64>),
+    /// A whole member.
+    Member(Box<Found>),
     /// Damaged bytes, and the number of what is known of them.
     Damage(Range<u64>, u64),
+}
+
+/// A whole member that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its entry, located in the damaged archive.
+    pub(super) entry: Entry,
+    /// The number of the entry of the old listing that it was completed from.
+    pub(super) number: Option<u64>,
+    /// Whether its streams must be packed anew, and not be copied.
+    pub(super) repack: bool,
 }
 
 /// Takes records, and gives them back from the first on.
@@ -63,11 +73,13 @@ impl Spool {
         &mut self,
         entry: &Entry,
         number: Option<u64>,
+        repack: bool,
         limits: &Limits,
     ) -> Result<()> {
         let before = self.buffer.len();
         let number = number.map_or_else(|| "-".into(), |number| number.to_string());
-        self.buffer.extend_from_slice(format!("M {number} ").as_bytes());
+        let kind = if repack { 'R' } else { 'M' };
+        self.buffer.extend_from_slice(format!("{kind} {number} ").as_bytes());
         let unstorable = |kind| Error::Unstorable { path: entry.path.clone(), kind };
         let encoded = entry.encode(limits, &mut self.buffer).map_err(unstorable);
         if encoded.is_err() {
@@ -140,11 +152,11 @@ fn parse(line: &[u8], limits: &Limits) -> std::result::Result<Record, FormatErro
     let mut next = || fields.next().ok_or_else(invalid);
     let number = |text: &[u8]| crate::format::text::decimal("record", text);
     match next()? {
-        b"M" => {
+        kind @ (b"M" | b"R") => {
             let text = next()?;
-            let old = if text == b"-" { None } else { Some(number(text)?) };
+            let number = if text == b"-" { None } else { Some(number(text)?) };
             let entry = Entry::parse(next()?, Dialect::Isptar, limits)?;
-            Ok(Record::Member(Box::new(entry), old))
+            Ok(Record::Member(Box::new(Found { entry, number, repack: kind == b"R" })))
         }
         b"D" => {
             let start = number(next()?)?;

@@ -1,21 +1,21 @@
 //! The second pass: what was found, joined with what the old listing knows.
 
-use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use super::listing::OldListing;
 use super::probe::Probe;
+use super::repack::Repacker;
 use super::scan::{Damage, Scanned};
-use super::spool::Record;
+use super::spool::{Found, Record};
 use super::{ListingState, RepairReport};
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::Entry;
+use crate::format::tables::Base;
 use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::path::MemberPath;
+use crate::verify::{Links, Scope, check_claims, corrupt};
 use crate::writer::ArchiveWriter;
 
 /// Where members go.
@@ -34,7 +34,13 @@ pub(super) struct Joiner<'a, 's, R> {
     observer: &'a mut dyn Observer,
     limits: Limits,
     report: RepairReport,
-    present: Present,
+    /// What the old listing refers to.
+    bases: Vec<Base>,
+    data_end: u64,
+    links: Links,
+    repacker: Repacker,
+    /// The members that come next into the new archive.
+    unit: Option<Unit>,
     damages: Vec<Damage>,
     /// Damage that was met since the last entry, for the words of what is lost there.
     recent: Option<(Range<u64>, u64)>,
@@ -46,6 +52,7 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         target: Target<'s>,
         observer: &'a mut dyn Observer,
         limits: Limits,
+        level: u8,
     ) -> Result<Self> {
         let len = source.size().map_err(|source| Error::Input { offset: 0, source })?;
         Ok(Self {
@@ -55,7 +62,11 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             observer,
             limits,
             report: RepairReport::default(),
-            present: Present::All,
+            bases: Vec::new(),
+            data_end: len,
+            links: Links::default(),
+            repacker: Repacker::new(level, limits),
+            unit: None,
             damages: Vec::new(),
             recent: None,
         })
@@ -77,12 +88,9 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             Some(_) => ListingState::Damaged,
             None => ListingState::Missing,
         };
-        self.damages = scanned.damages;
-        if scanned.hard_links {
-            self.present = match scanned.sorted {
-                true => Present::Gaps(Gaps::default()),
-                false => Present::Names(HashSet::new()),
-            };
+        (self.damages, self.links) = (scanned.damages, scanned.links);
+        if let Some(listing) = &listing {
+            self.bases.clone_from(&listing.bases);
         }
         let mut next = 0;
         let mut records = scanned.spool.read(self.limits)?;
@@ -92,17 +100,22 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             }
             match record {
                 Record::Damage(range, number) => self.damage(&range, number),
-                Record::Member(entry, number) => {
-                    if let (Some(listing), Some(number)) = (&mut listing, number) {
+                Record::Member(found) => {
+                    let range = found.entry.claimed_range();
+                    if self.unit.as_ref().is_some_and(|unit| unit.range != range) {
+                        self.flush()?;
+                    }
+                    if let (Some(listing), Some(number)) = (&mut listing, found.number) {
                         self.missing(listing, next, Some(number))?;
                         next = number + 1;
                     }
-                    self.report.rebuilt += u64::from(number.is_none());
-                    self.member(&entry)?;
+                    self.report.rebuilt += u64::from(found.number.is_none());
+                    self.member(*found);
                     self.recent = None;
                 }
             }
         }
+        self.flush()?;
         if let Some(listing) = listing {
             self.missing(listing, next, None)?;
         }
@@ -116,7 +129,6 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
 
     /// Takes damaged bytes: where the listing is whole it says by name what is lost.
     fn damage(&mut self, range: &Range<u64>, number: u64) {
-        self.present.gap();
         self.recent = Some((range.clone(), number));
         let damage = usize::try_from(number).ok().and_then(|number| self.damages.get(number));
         if self.report.listing == ListingState::Whole {
@@ -125,7 +137,8 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         let kind =
             damage.map_or(FormatError::Missing("whole member"), |damage| damage.kind.clone());
         if let Some(path) = damage.and_then(|damage| damage.path.clone()) {
-            self.lose(path, range.clone(), kind.clone());
+            let (range, kind) = (range.clone(), kind.clone());
+            self.lose(&path, &Error::CorruptMember { path: path.clone(), range, kind });
         }
         self.report.damaged += 1;
         self.report.damaged_bytes += range.end - range.start;
@@ -134,11 +147,9 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
     }
 
     /// Tells of a member that is lost.
-    fn lose(&mut self, path: MemberPath, range: Range<u64>, kind: FormatError) {
+    fn lose(&mut self, path: &MemberPath, error: &Error) {
         self.report.lost += 1;
-        self.present.gap();
-        let error = &Error::CorruptMember { path: path.clone(), range, kind };
-        self.observer.event(Event::Failed { path: &path, error });
+        self.observer.event(Event::Failed { path, error });
     }
 
     /// Goes through the entries of the listing from `from` to `to` that no member was found for.
@@ -147,9 +158,8 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         while to.is_none_or(|to| number < to) {
             let Some(entry) = listing.entry(&mut self.lister, number)? else { break };
             number += 1;
-            let is_here = entry.location.is_some_and(|location| location.depth == 0);
-            if !is_here {
-                self.carry(&entry)?;
+            if !is_here(&entry) {
+                self.carry(entry)?;
                 continue;
             }
             let recent = self.recent.as_ref();
@@ -157,111 +167,94 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             let kind = kind.and_then(|number| self.damages.get(number));
             let kind =
                 kind.map_or(FormatError::Missing("whole member"), |found| found.kind.clone());
-            self.lose(entry.path.clone(), entry.claimed_range(), kind);
+            self.lose(&entry.path, &corrupt(&entry, kind));
         }
         Ok(())
     }
 
     /// Takes over an entry whose bytes were never in this archive.
-    fn carry(&mut self, entry: &Entry) -> Result<()> {
-        self.report.carried += 1;
-        self.present.add(&entry.path);
-        match &mut self.target {
-            Target::Archive(writer) => writer.push_lost(entry),
-            Target::None => Ok(()),
+    fn carry(&mut self, entry: Entry) -> Result<()> {
+        if let Err(error) = self.check(&entry) {
+            self.lose(&entry.path, &error);
+            return Ok(());
         }
+        self.report.carried += 1;
+        match (&mut self.unit, &mut self.target) {
+            (Some(unit), _) => unit.entries.push(entry),
+            (None, Target::Archive(writer)) => writer.put_entry(&entry)?,
+            (None, Target::None) => {}
+        }
+        Ok(())
+    }
+
+    /// Checks an entry like verify does.
+    fn check(&mut self, entry: &Entry) -> Result<()> {
+        let limits = &self.limits;
+        let scope =
+            Scope { limits, bases: &self.bases, data_end: self.data_end, is_classic: false };
+        check_claims(scope, entry)?;
+        self.links.check(entry, limits).map_err(|kind| corrupt(entry, kind))
     }
 
     /// Takes a whole member, unless it is a name of a file that is lost.
-    fn member(&mut self, entry: &Entry) -> Result<()> {
-        if let Kind::HardLink { target } = &entry.kind
-            && !self.present.has(target)
-        {
-            let kind = FormatError::mismatch("target of a hard link", "a whole member", target);
-            self.lose(entry.path.clone(), entry.claimed_range(), kind);
-            return Ok(());
-        }
-        self.present.add(&entry.path);
-        let copied;
-        let entry = match &mut self.target {
-            Target::Archive(writer) => {
-                copied = writer.copy(self.source, entry)?;
-                &copied
+    fn member(&mut self, found: Found) {
+        let Found { entry, repack, .. } = found;
+        let checked = self.check(&entry);
+        let unit = self.unit.get_or_insert_with(|| Unit::new(entry.claimed_range()));
+        unit.repack |= repack;
+        match checked {
+            Ok(()) => unit.entries.push(entry),
+            Err(error) => {
+                // Plain tar must not restore what the listing does not name.
+                unit.repack = true;
+                self.lose(&entry.path, &error);
             }
-            Target::None => entry,
+        }
+    }
+
+    /// Writes the members that were taken.
+    fn flush(&mut self) -> Result<()> {
+        let Some(unit) = self.unit.take() else { return Ok(()) };
+        let entries = match &mut self.target {
+            Target::None => unit.entries,
+            Target::Archive(writer) if unit.repack => {
+                self.repacker.repack(&mut self.lister, writer, unit.range, unit.entries)?
+            }
+            Target::Archive(writer) => {
+                let mut copied = Vec::with_capacity(unit.entries.len());
+                for entry in unit.entries {
+                    copied.push(match is_here(&entry) {
+                        true => writer.copy(self.source, &entry)?,
+                        false => writer.put_entry(&entry).map(|()| entry)?,
+                    });
+                }
+                copied
+            }
         };
-        self.report.members += 1;
-        self.report.bytes += entry.kind.size();
-        self.observer.event(Event::Done { entry });
+        for entry in entries.iter().filter(|entry| is_here(entry)) {
+            self.report.members += 1;
+            self.report.bytes += entry.kind.size();
+            self.observer.event(Event::Done { entry });
+        }
         Ok(())
     }
 }
 
-/// Which names are in the new archive; asked for the targets of hard links.
-enum Present {
-    /// Nobody asks.
-    All,
-    /// Names ascend: one is lost when it lies between two that damage lies between.
-    Gaps(Gaps),
-    /// Hashes of all names, in any order.
-    Names(HashSet<u64>),
+/// Returns whether the bytes of a member are in this archive.
+pub(super) fn is_here(entry: &Entry) -> bool {
+    entry.location.is_some_and(|location| location.depth == 0)
 }
 
-impl Present {
-    fn add(&mut self, path: &MemberPath) {
-        match self {
-            Self::All => {}
-            Self::Gaps(gaps) => gaps.add(path),
-            Self::Names(names) => {
-                names.insert(hash(path));
-            }
-        }
-    }
-
-    fn gap(&mut self) {
-        if let Self::Gaps(gaps) = self {
-            gaps.open = true;
-        }
-    }
-
-    fn has(&self, path: &MemberPath) -> bool {
-        match self {
-            Self::All => true,
-            Self::Gaps(gaps) => gaps.has(path),
-            Self::Names(names) => names.contains(&hash(path)),
-        }
-    }
+/// Members that share their streams, and entries between them that have none.
+struct Unit {
+    range: Range<u64>,
+    entries: Vec<Entry>,
+    /// Whether their streams cannot be copied as they are.
+    repack: bool,
 }
 
-fn hash(path: &MemberPath) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.as_bytes().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Where names are lost: between the last one before damage and the first one behind it.
-#[derive(Default)]
-struct Gaps {
-    closed: Vec<(Option<MemberPath>, MemberPath)>,
-    /// Whether there is damage behind the last name.
-    open: bool,
-    last: Option<MemberPath>,
-}
-
-impl Gaps {
-    fn add(&mut self, path: &MemberPath) {
-        if std::mem::take(&mut self.open) {
-            self.closed.push((self.last.clone(), path.clone()));
-        }
-        self.last = Some(path.clone());
-    }
-
-    fn has(&self, path: &MemberPath) -> bool {
-        if self.open && self.last.as_ref().is_none_or(|last| last < path) {
-            return false;
-        }
-        let before = self.closed.partition_point(|(_, after)| after <= path);
-        let gap = self.closed.get(before);
-        gap.is_none_or(|(last, _)| last.as_ref().is_some_and(|last| path <= last))
+impl Unit {
+    fn new(range: Range<u64>) -> Self {
+        Self { range, entries: Vec::new(), repack: false }
     }
 }

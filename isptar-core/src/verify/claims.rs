@@ -1,40 +1,49 @@
 //! What an entry claims, as far as it can be judged without its member.
 
-use crate::archive::Archive;
 use crate::error::{Error, FormatError, Result};
 use crate::format::BLOCK;
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::MemberHeader;
-use crate::io::ReadAt;
-use crate::limits::LimitName;
+use crate::format::tables::Base;
+use crate::limits::{LimitName, Limits};
 use crate::path::{PathReason, SafePath};
 
+/// The archive that an entry is judged by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) bases: &'a [Base],
+    /// Where members end.
+    pub(crate) data_end: u64,
+    pub(crate) is_classic: bool,
+}
+
 /// Checks what an entry of ours says of itself.
-pub(super) fn check<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<()> {
-    check_name(archive, entry)?;
-    check_place(archive, entry).map_err(|kind| corrupt(entry, kind))
+pub(crate) fn check(scope: Scope<'_>, entry: &Entry) -> Result<()> {
+    check_name(scope, entry)?;
+    check_place(scope, entry).map_err(|kind| corrupt(entry, kind))
 }
 
 /// Blames a member.
-pub(super) fn corrupt(entry: &Entry, kind: FormatError) -> Error {
+pub(crate) fn corrupt(entry: &Entry, kind: FormatError) -> Error {
     Error::CorruptMember { path: entry.path.clone(), range: entry.claimed_range(), kind }
 }
 
-fn check_name<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<()> {
-    SafePath::new(&entry.path, archive.limits())?;
-    if !archive.is_classic() && !entry.path.is_canonical() {
+fn check_name(scope: Scope<'_>, entry: &Entry) -> Result<()> {
+    SafePath::new(&entry.path, scope.limits)?;
+    if !scope.is_classic && !entry.path.is_canonical() {
         let (path, reason) = (entry.path.clone(), PathReason::NotCanonical);
         return Err(Error::UnsafePath { path, reason });
     }
     Ok(())
 }
 
-fn check_place<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(), FormatError> {
+fn check_place(scope: Scope<'_>, entry: &Entry) -> Result<(), FormatError> {
     let Some(location) = entry.location else {
-        let has_none = entry.lost.is_some() || archive.is_classic() && entry.kind.size() == 0;
+        let has_none = entry.lost.is_some() || scope.is_classic && entry.kind.size() == 0;
         return if has_none { Ok(()) } else { Err(FormatError::Missing("location")) };
     };
-    if archive.is_classic() {
+    if scope.is_classic {
         return Ok(());
     }
     if location.slice != 1 {
@@ -43,8 +52,8 @@ fn check_place<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(), For
     if entry.digest.is_none() && entry.kind.size() > 0 {
         return Err(FormatError::Missing("sha256"));
     }
-    check_chunks(archive, entry)?;
-    let (limit, actual) = (archive.limits().group, location.zoffset);
+    check_chunks(scope, entry)?;
+    let (limit, actual) = (scope.limits.group, location.zoffset);
     if actual > limit {
         let raise = LimitName::Group.to(actual);
         return Err(FormatError::Limit { what: "offset in a group", limit, actual, raise });
@@ -53,11 +62,11 @@ fn check_place<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(), For
         return Err(FormatError::mismatch("offset in a group", "whole blocks", actual));
     }
     if location.depth > 0 {
-        let known = archive.tables().bases.iter().any(|base| base.depth == location.depth);
+        let known = scope.bases.iter().any(|base| base.depth == location.depth);
         return if known { Ok(()) } else { Err(FormatError::Missing("base of the location")) };
     }
     let len = entry.packed.filter(|&len| len > 0).ok_or(FormatError::Missing("packed"))?;
-    let (offset, end) = (location.offset, archive.data_end());
+    let (offset, end) = (location.offset, scope.data_end);
     match offset.checked_add(len) {
         Some(member_end) if member_end <= end => Ok(()),
         _ => Err(FormatError::OutOfBounds { what: "member", offset, len, end }),
@@ -66,9 +75,9 @@ fn check_place<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(), For
 
 /// Checks the number of chunks; of a file stored sparse it depends on the map, which is in the
 /// member.
-fn check_chunks<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(), FormatError> {
+fn check_chunks(scope: Scope<'_>, entry: &Entry) -> Result<(), FormatError> {
     let Some(chunks) = &entry.chunks else { return Ok(()) };
-    let (limit, actual) = (archive.limits().chunk, chunks.size);
+    let (limit, actual) = (scope.limits.chunk, chunks.size);
     if actual > limit {
         let raise = LimitName::Chunk.to(actual);
         return Err(FormatError::Limit { what: "chunk", limit, actual, raise });

@@ -6,7 +6,7 @@ use super::job::Job;
 use super::walk::{drain, next_head};
 use crate::error::{Error, Result};
 use crate::format::gzip;
-use crate::io::ReadAt;
+use crate::io::{ReadAt, Tolerant};
 
 /// Checks the files by the listing and then, because headers stand at the ends of streams that
 /// belong to others, the CRC of every stream of the archive.
@@ -24,18 +24,19 @@ pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>) -> Result<()> {
     }
     let told = job.tell.report.damaged > before;
     let archive = job.archive;
+    let source = &Tolerant::new(archive.source());
     let end = archive.size();
     // All heads are alike; which bytes they are depends on the library that was used.
     let mut head = gzip::HEAD;
-    let read = archive.source().read_exact_at(&mut head, 0);
+    let read = source.read_exact_at(&mut head, 0);
     read.map_err(|source| Error::Input { offset: 0, source })?;
     let mut at = 0;
     while at < end {
         job.tell.go_on()?;
-        at = match drain(archive.source(), at..end)? {
+        at = match drain(source, at..end)? {
             Ok(next) => next,
             Err(kind) => {
-                let next = next_head(archive.source(), at + 1..end, &head)?;
+                let next = next_head(source, at + 1..end, &head)?;
                 // The stream of a file that was told already is not told again.
                 if !(told && files.contains(&at)) {
                     job.tell.beyond(at..next, &kind.at(at));
@@ -43,6 +44,9 @@ pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>) -> Result<()> {
                 next
             }
         };
+    }
+    for (range, error) in source.close() {
+        job.tell.beyond(range, &error);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::claims::Scope;
 use super::survey::{Survey, clean};
 use super::tell::Tell;
 use super::tiles::Tiles;
@@ -91,8 +92,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
                 // What is wrong with a block was told before.
                 let Ok(entry) = entry else { continue };
                 self.tell.go_on()?;
-                let claims = self.check_claims(&entry);
+                let claims = claims::check(self.scope(), &entry);
                 place(self, &entry, claims.is_ok())?;
+                let linked = self.check_link(&entry);
+                let claims = claims.and(linked);
                 self.settle(index, &entry, claims)?;
                 index += 1;
             }
@@ -100,9 +103,18 @@ impl<'a, R: ReadAt> Job<'a, R> {
         Ok(())
     }
 
-    fn check_claims(&mut self, entry: &Entry) -> Result<()> {
-        claims::check(self.archive, entry)?;
-        let linked = self.survey.check_link(entry, self.archive.limits());
+    fn scope(&self) -> Scope<'a> {
+        let archive = self.archive;
+        Scope {
+            limits: archive.limits(),
+            bases: &archive.tables().bases,
+            data_end: archive.data_end(),
+            is_classic: archive.is_classic(),
+        }
+    }
+
+    fn check_link(&mut self, entry: &Entry) -> Result<()> {
+        let linked = self.survey.links.check(entry, self.archive.limits());
         // In a damaged listing, what is not there is not known.
         match linked {
             Err(kind) if self.survey.is_whole => Err(claims::corrupt(entry, kind)),
@@ -241,18 +253,26 @@ impl<'a, R: ReadAt> Job<'a, R> {
             return Ok(());
         }
         let tell = &mut self.tell;
-        walk(self.archive.source(), gap, self.archive.limits(), &mut |range, thing| {
-            tell.go_on()?;
-            let error = match thing {
-                Thing::Member(entry) => Error::Unlisted { path: entry.path },
-                Thing::Streams | Thing::Damage(None, _) => surplus(&range),
-                Thing::Damage(Some(entry), kind) => {
-                    Error::CorruptMember { path: entry.path, range: range.clone(), kind }
-                }
-            };
-            tell.stray(range, &error);
-            Ok(())
-        })
+        let walked =
+            walk(self.archive.source(), gap.clone(), self.archive.limits(), &mut |range, thing| {
+                tell.go_on()?;
+                let error = match thing {
+                    Thing::Member(entry) => Error::Unlisted { path: entry.path },
+                    Thing::Streams | Thing::Damage(None, _) => surplus(&range),
+                    Thing::Damage(Some(entry), kind) => {
+                        Error::CorruptMember { path: entry.path, range: range.clone(), kind }
+                    }
+                };
+                tell.stray(range, &error);
+                Ok(())
+            });
+        match walked {
+            Err(error @ Error::Input { .. }) => {
+                self.tell.stray(gap, &error);
+                Ok(())
+            }
+            walked => walked,
+        }
     }
 }
 

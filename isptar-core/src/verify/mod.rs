@@ -4,6 +4,7 @@ mod claims;
 mod classic;
 mod frame;
 mod job;
+mod links;
 mod sequential;
 mod survey;
 mod tell;
@@ -20,7 +21,8 @@ use crate::observe::Observer;
 use crate::scan::TarReader;
 use crate::select::Selection;
 
-pub(crate) use claims::check_metadata;
+pub(crate) use claims::{Scope, check as check_claims, check_metadata, corrupt};
+pub(crate) use links::Links;
 pub use wreck::{Behind, Wreck, name_whole_members};
 
 /// How deep an archive is looked into.

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 
+use super::links::Links;
 use super::tell::Tell;
 use crate::archive::Archive;
 use crate::error::{Error, FormatError, Result};
@@ -31,8 +32,7 @@ pub(super) struct Survey {
     entries: u64,
     content_size: u64,
     hashes: RandomState,
-    /// What hard links lead to: whether such a file was met, by the hash of its name.
-    targets: HashMap<u64, bool>,
+    pub(super) links: Links,
     /// Of a listing that is not sorted: the last entry of each name.
     last: Option<HashMap<u64, u64>>,
 }
@@ -104,10 +104,7 @@ impl Survey {
         if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
             self.reserved.insert(name.to_vec());
         }
-        if let Kind::HardLink { target } = &entry.kind {
-            let hash = self.hash(&clean(target, limits));
-            self.targets.insert(hash, false);
-        }
+        self.links.expect(entry, limits);
         let hash = self.last.is_some().then(|| self.hash(&path));
         if let (Some(last), Some(hash)) = (&mut self.last, hash) {
             last.insert(hash, self.entries);
@@ -134,30 +131,6 @@ impl Survey {
     pub(super) fn is_superseded(&self, index: u64, path: &MemberPath, limits: &Limits) -> bool {
         let Some(last) = &self.last else { return false };
         last.get(&self.hash(&clean(path, limits))).is_some_and(|&last| index < last)
-    }
-
-    /// Notes an entry that hard links may lead to, and returns what is wrong with one that is a
-    /// hard link itself.
-    pub(super) fn check_link(&mut self, entry: &Entry, limits: &Limits) -> Result<(), FormatError> {
-        match &entry.kind {
-            Kind::HardLink { target } => {
-                let hash = self.hash(&clean(target, limits));
-                if self.targets.get(&hash) == Some(&true) {
-                    return Ok(());
-                }
-                let what = "target of a hard link";
-                Err(FormatError::mismatch(what, "a file earlier in the archive", target))
-            }
-            Kind::Directory => Ok(()),
-            _ if self.targets.is_empty() => Ok(()),
-            _ => {
-                let hash = self.hash(&clean(&entry.path, limits));
-                if let Some(met) = self.targets.get_mut(&hash) {
-                    *met = true;
-                }
-                Ok(())
-            }
-        }
     }
 }
 

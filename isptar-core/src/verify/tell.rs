@@ -36,6 +36,11 @@ impl<'a> Tell<'a> {
         }
     }
 
+    /// Passes on what is not counted.
+    pub(super) fn pass(&mut self, event: Event<'_>) {
+        self.observer.event(event);
+    }
+
     /// Tells of a member that is as its entry says.
     pub(super) fn whole(&mut self, entry: &Entry) {
         self.report.members += 1;

@@ -1,20 +1,19 @@
 //! Archives of ours that cannot be opened: what is wrong with them, and what is in them.
 
-use std::io;
-use std::ops::Range;
+use std::collections::HashSet;
 
 use super::VerifyReport;
 use super::survey::clean;
 use super::tell::Tell;
-use super::walk::{Thing, walk};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::format::INFO_NAME;
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::Kind;
 use crate::format::trailer::{self, SizeTrailer};
-use crate::io::{RangeReader, ReadAt};
+use crate::io::{Prefix, RangeReader, ReadAt, Tolerant};
 use crate::limits::Limits;
-use crate::observe::Observer;
+use crate::observe::{Event, Observer};
+use crate::path::MemberPath;
+use crate::repair::{self, RepairOptions};
 use crate::scan::TarReader;
 use crate::select::Selection;
 
@@ -47,14 +46,26 @@ pub struct Behind {
     pub zeros: bool,
 }
 
+impl Behind {
+    /// Opens the archive that the bytes stand behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::open_with`].
+    pub fn open<R: ReadAt>(&self, source: R, limits: Limits) -> Result<Archive<Prefix<R>>> {
+        Archive::open_with(Prefix::new(source, self.end), limits)
+    }
+}
+
 impl Wreck {
     /// Looks at an archive that [`Archive::open`] refused: reads its first 64 KiB and its last
-    /// megabyte.
+    /// megabyte. What cannot be read counts as zeros.
     ///
     /// # Errors
     ///
     /// [`Error::Input`].
     pub fn examine<R: ReadAt>(source: &R, limits: Limits) -> Result<Self> {
+        let source = &Tolerant::new(source);
         let input = |source| Error::Input { offset: 0, source };
         let size = source.size().map_err(input)?;
         let start = RangeReader::new(source, 0, size.min(START), 8 << 10);
@@ -101,7 +112,7 @@ fn behind<R: ReadAt>(source: &R, tail: &[u8], back: u64, limits: Limits) -> Opti
         let end = at + trailer::LEN;
         let rest = tail.get(end..).unwrap_or_default();
         let (end, len) = (back + end as u64, rest.len() as u64);
-        if len > 0 && Archive::open_with(Prefix { source, len: end }, limits).is_ok() {
+        if len > 0 && Archive::open_with(Prefix::new(source, end), limits).is_ok() {
             return Some(Behind { end, len, zeros: rest.iter().all(|&byte| byte == 0) });
         }
         // Somebody may have filled the file with trailers.
@@ -113,73 +124,71 @@ fn behind<R: ReadAt>(source: &R, tail: &[u8], back: u64, limits: Limits) -> Opti
     None
 }
 
-/// The first bytes of a source.
-struct Prefix<'a, R> {
-    source: &'a R,
-    len: u64,
-}
-
-impl<R: ReadAt> ReadAt for Prefix<'_, R> {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let len = buf.len().min(left);
-        self.source.read_at(&mut buf[..len], offset)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.len)
-    }
-}
-
-/// Names what is whole in an archive of ours that cannot be opened: each member whose streams are
-/// good is an [`crate::Event::Done`], what is damaged an [`crate::Event::Failed`] or an
-/// [`crate::Event::Damaged`]. There are no entries to compare with: names are those of the headers,
-/// and a stream that ends where another file begins is taken as it is.
+/// Names what is whole in an archive of ours that cannot be opened, as repair finds it: each whole
+/// member that `selection` means is an [`Event::Done`], each that is known by name to be lost an
+/// [`Event::Failed`], all other damage an [`Event::Damaged`]. Where the listing is lost there are no
+/// entries to compare with: members are whole as far as their headers and CRCs say.
 ///
 /// # Errors
 ///
-/// [`Error::Cancelled`]; [`Error::Input`].
+/// [`Error::Cancelled`]; [`Error::Input`], and [`Error::Output`] when what was found cannot be
+/// spooled.
 pub fn name_whole_members<R: ReadAt>(
     source: &R,
     selection: &Selection,
     limits: Limits,
     observer: &mut dyn Observer,
 ) -> Result<VerifyReport> {
-    let size = source.size().map_err(|source| Error::Input { offset: 0, source })?;
-    let mut tell = Tell::new(observer);
-    walk(source, 0..size, &limits, &mut |range: Range<u64>, thing| {
-        tell.go_on()?;
-        match thing {
-            Thing::Member(entry) if is_listing(&entry) => {}
-            Thing::Damage(Some(entry), kind) if is_listing(&entry) => {
-                let start = range.start;
-                tell.beyond(range, &kind.at(start));
-            }
-            Thing::Member(entry) => {
-                let path = clean(&entry.path, &limits);
-                if selection.matches(&path, entry.kind == Kind::Directory, |_| {}) {
-                    tell.report.bytes = tell.report.bytes.saturating_add(entry.kind.size());
-                    tell.whole(&entry);
-                }
-            }
-            // The prologue, and what is left of the listing.
-            Thing::Streams => {}
-            Thing::Damage(Some(entry), kind) => {
-                let path = entry.path.clone();
-                tell.damaged(&entry.path, &Error::CorruptMember { path, range, kind });
-            }
-            Thing::Damage(None, kind) => {
-                let start = range.start;
-                tell.stray(range, &kind.at(start));
-            }
-        }
-        Ok(())
-    })?;
+    let options = RepairOptions { limits, ..RepairOptions::default() };
+    let (tell, met) = (Tell::new(observer), HashSet::new());
+    let mut salvage = Salvage { tell, selection, limits, met };
+    match repair::scan(source, &options, &mut salvage) {
+        Ok(_) | Err(Error::NothingWhole { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let Salvage { mut tell, met, .. } = salvage;
+    tell.missing(selection, &met);
     Ok(tell.report)
 }
 
-/// Returns whether a member is `.backup.info`, by its name.
-fn is_listing(entry: &Entry) -> bool {
-    let rest = entry.path.as_bytes().strip_prefix(INFO_NAME);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".") && !rest.contains(&b'/'))
+/// Counts what repair finds, and passes on what was asked for.
+struct Salvage<'a> {
+    tell: Tell<'a>,
+    selection: &'a Selection,
+    limits: Limits,
+    met: HashSet<usize>,
+}
+
+impl Salvage<'_> {
+    fn is_meant(&mut self, path: &MemberPath, is_dir: bool) -> bool {
+        let met = &mut self.met;
+        self.selection.matches(&clean(path, &self.limits), is_dir, |hit| {
+            met.insert(hit);
+        })
+    }
+}
+
+impl Observer for Salvage<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Done { entry } => {
+                if self.is_meant(&entry.path, entry.kind == Kind::Directory) {
+                    let bytes = &mut self.tell.report.bytes;
+                    *bytes = bytes.saturating_add(entry.kind.size());
+                    self.tell.whole(entry);
+                }
+            }
+            Event::Failed { path, error } => {
+                if self.is_meant(path, false) {
+                    self.tell.damaged(path, error);
+                }
+            }
+            Event::Damaged { range, error } => self.tell.beyond(range, error),
+            event => self.tell.pass(event),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.tell.go_on().is_err()
+    }
 }

@@ -7,9 +7,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use isptar_core::verify::{Wreck, name_whole_members};
 use isptar_core::{
-    Archive, CreateOptions, Error, ExtractOptions, FileSink, Limits, ReadAt, Result, Selection,
-    Sink, TarReader, WriteSink, convert, create, extract,
+    Archive, CreateOptions, Error, Event, ExtractOptions, FileSink, Limits, Observer, ReadAt,
+    RepairOptions, Result, Selection, Sink, TarReader, VerifyOptions, WriteSink, convert, create,
+    extract, repair, verify,
 };
 
 use super::support::{build, dir, file, link, noise, read, testdata};
@@ -276,6 +278,108 @@ impl ReadAt for FaultyAt<'_> {
 
     fn size(&self) -> io::Result<u64> {
         self.bytes.size()
+    }
+}
+
+/// What a job told of a source that cannot be read everywhere.
+#[derive(Default)]
+struct Told {
+    done: Vec<String>,
+    failed: Vec<String>,
+    damaged: Vec<(Range<u64>, String)>,
+}
+
+impl Observer for Told {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Done { entry } => self.done.push(entry.path.to_string()),
+            Event::Failed { path, .. } => self.failed.push(path.to_string()),
+            Event::Damaged { range, error } => self.damaged.push((range, error.to_string())),
+            _ => {}
+        }
+    }
+}
+
+/// Returns whether names have all of `least`, and none that is not in `most`.
+fn is_between(names: &[String], least: &[String], most: &[String]) -> bool {
+    least.iter().all(|name| names.contains(name)) && names.iter().all(|name| most.contains(name))
+}
+
+#[test]
+fn unreadable_places_cost_repair_and_verify_what_is_in_them() {
+    let bytes = archive();
+    let whole = Archive::open(bytes.as_slice()).unwrap();
+    let listed: Vec<_> = whole.entries().map(Result::unwrap).collect();
+    let (len, data_end) = (bytes.len() as u64, whole.info().data_size);
+    let starts = (0..len).step_by(100_000).chain([0, data_end - 9000, data_end, len - 64, len - 1]);
+    for start in starts {
+        for strict in [false, true] {
+            let bad = start..(start + 6000).min(len);
+            let source = FaultyAt::bad(&bytes, bad.clone(), strict);
+            // What is not read, in steps of 4 KiB, may begin sooner.
+            let lost = start - start % 4096..bad.end.next_multiple_of(4096).min(len);
+            let names = |hit: &Range<u64>| -> Vec<String> {
+                let spared = |range: &Range<u64>| range.end <= hit.start || hit.end <= range.start;
+                let spared = listed.iter().filter(|entry| spared(&entry.claimed_range()));
+                spared.map(|entry| entry.path.to_string()).collect()
+            };
+            let (mut new, mut told) = (Vec::new(), Told::default());
+            let mut sink = WriteSink::new(&mut new);
+            let report = repair(&source, &mut sink, &RepairOptions::default(), &mut told).unwrap();
+            assert!(
+                is_between(&told.done, &names(&lost), &names(&bad)),
+                "{bad:?}: {:?}",
+                told.done
+            );
+            assert!(report.unreadable > 0 && report.unreadable <= lost.end - lost.start);
+            let unread: Vec<_> =
+                told.damaged.iter().filter(|(_, text)| text.starts_with("cannot read")).collect();
+            assert_eq!(unread.len(), 1, "{bad:?}: {:?}", told.damaged);
+            assert!(lost.start <= unread[0].0.start && unread[0].0.end <= lost.end);
+            let new = Archive::open(new).unwrap();
+            let (all, options) = (Selection::default(), VerifyOptions::default());
+            assert!(verify(&new, &all, &options, &mut ()).unwrap().is_good());
+
+            let mut told = Told::default();
+            match Archive::open(FaultyAt::bad(&bytes, bad.clone(), strict)) {
+                Ok(archive) => {
+                    let report = verify(&archive, &all, &options, &mut told).unwrap();
+                    assert!(!report.is_good());
+                    assert_eq!(told.done, names(&bad), "{bad:?}");
+                }
+                Err(error) => {
+                    assert!(matches!(error, Error::Input { .. }), "{error}");
+                    assert!(Wreck::examine(&source, Limits::default()).unwrap().begins_as_ours);
+                    let report = name_whole_members(&source, &all, Limits::default(), &mut told);
+                    assert!(!report.unwrap().is_good());
+                    assert!(is_between(&told.done, &names(&lost), &names(&bad)), "{bad:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_can_no_longer_be_read_when_it_is_copied_is_an_error() {
+    let bytes = archive();
+    let calls = {
+        let counting = FaultyAt::failing(&bytes, u64::MAX, EIO);
+        isptar_core::repair::scan(&counting, &RepairOptions::default(), &mut ()).unwrap();
+        counting.fault.calls.load(Ordering::Relaxed)
+    };
+    // One that fails while members are found gives zeros, and so it does ever after.
+    for at in 0..calls + 20 {
+        let source = FaultyAt::failing(&bytes, at, EIO);
+        let (mut new, mut told) = (Vec::new(), Told::default());
+        let mut sink = WriteSink::new(&mut new);
+        match repair(&source, &mut sink, &RepairOptions::default(), &mut told) {
+            Ok(_) => {
+                let new = Archive::open(new.as_slice()).unwrap();
+                let (all, options) = (Selection::default(), VerifyOptions::default());
+                assert!(verify(&new, &all, &options, &mut ()).unwrap().is_good(), "{at}");
+            }
+            Err(error) => assert!(matches!(error, Error::Input { .. }), "{at}: {error}"),
+        }
     }
 }
 

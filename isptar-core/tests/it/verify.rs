@@ -143,18 +143,33 @@ fn drop_in(archive: Archive<Counting>) -> (u64, u64) {
 }
 
 /// Flips bytes of an archive, each in the ways of `flips`, and returns where that was not found.
-fn unseen_flips(bytes: &[u8], step: usize, flips: impl Fn(usize) -> Vec<u8>) -> Vec<(usize, u8)> {
-    let mut damaged = bytes.to_vec();
-    let mut unseen = Vec::new();
-    for at in (0..bytes.len()).step_by(step) {
-        for flip in flips(at) {
-            damaged[at] = bytes[at] ^ flip;
-            if is_good(&damaged) {
-                unseen.push((at, flip));
+fn unseen_flips(
+    bytes: &[u8],
+    step: usize,
+    flips: impl Fn(usize) -> Vec<u8> + Sync,
+) -> Vec<(usize, u8)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // Each thread takes every so manieth place.
+    let look = |first: usize| {
+        let mut damaged = bytes.to_vec();
+        let mut unseen = Vec::new();
+        for at in (first * step..bytes.len()).step_by(step * threads) {
+            for flip in flips(at) {
+                damaged[at] = bytes[at] ^ flip;
+                if is_good(&damaged) {
+                    unseen.push((at, flip));
+                }
             }
+            damaged[at] = bytes[at];
         }
-        damaged[at] = bytes[at];
-    }
+        unseen
+    };
+    let mut unseen: Vec<(usize, u8)> = std::thread::scope(|scope| {
+        let look = &look;
+        let running: Vec<_> = (0..threads).map(|first| scope.spawn(move || look(first))).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    unseen.sort_unstable();
     unseen
 }
 
@@ -169,7 +184,7 @@ fn decoded(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 /// flipped without effect: in the bits that fill its last byte, and where another spelling (zeros
 /// from another distance) means the same. A flip that is not seen must be of that kind: every byte
 /// that comes out of a decoder which is not ours is what it was.
-fn check_flips(items: &[Item], level: u8, step: usize, flips: impl Fn(usize) -> Vec<u8>) {
+fn check_flips(items: &[Item], level: u8, step: usize, flips: impl Fn(usize) -> Vec<u8> + Sync) {
     let bytes = build(items, level);
     assert!(is_good(&bytes));
     let unseen = unseen_flips(&bytes, step, flips);
@@ -670,6 +685,16 @@ fn listings_that_lie_are_found_without_reading_members() {
     let (report, heard) = checked_with(&Archive::open(bytes).unwrap(), &[], true);
     assert_eq!((report.beyond, report.whole), (1, 3));
     assert!(heard.damaged[0].1.contains("size of all contents is 16, expected 5"));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_told_once() {
+    let hard = other("b", Kind::HardLink { target: "nothing".into() });
+    let (streams, entries) = parts(&[file("a", b"text"), hard, file("c", b"text")]);
+    let bytes = assembled(&streams, &entries, |_| {});
+    let (report, heard) = checked(&bytes);
+    assert_eq!((report.damaged, report.strays, report.beyond, report.whole), (1, 0, 0, 2));
+    assert!(heard.failed[0].contains("target of a hard link is nothing"), "{:?}", heard.failed);
 }
 
 #[test]
