@@ -88,6 +88,11 @@ pub(crate) fn check_end(tar: &Foreign, path: &Path, ui: &Ui) -> Exit {
         // Nothing says that it is an archive.
         return Exit::NotAnArchive;
     }
+    if tar.members() == 0 && !tar.is_ours() {
+        // So begins a file that was made and never written.
+        ui.warning(&format!("{}: holds no member, nothing but zeros", shown(path)));
+        exit = Exit::Warnings;
+    }
     let is_cut_ours = tar.is_ours() && tar.is_cut();
     if !tar.end_missing() && !is_cut_ours {
         return exit;

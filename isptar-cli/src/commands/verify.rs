@@ -120,7 +120,10 @@ fn sequential(
     ui: &Ui,
 ) -> Result<Verified, Failure> {
     let report = isptar_core::verify_sequential(tar, wanted.selection(), reporter)?;
-    let exit = input::check_end(tar, path, ui);
+    let ended = input::check_end(tar, path, ui);
+    // Nothing is whole in an archive of nothing.
+    let is_empty = tar.members() == 0 && !tar.is_ours();
+    let exit = ended.max(Exit::NotAnArchive.when(u64::from(is_empty)));
     Ok(Verified { report, exit, unlisted: true })
 }
 
@@ -201,7 +204,8 @@ fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
 fn summary_json(report: &VerifyReport, quick: bool, unlisted: bool) -> json::Object {
     let mut object = json::object("summary");
     object.insert("command".into(), "verify".into());
-    object.insert("good".into(), report.is_good().into());
+    let good = report.is_good() && !(unlisted && report.members == 0);
+    object.insert("good".into(), good.into());
     for (key, value) in [
         ("members", report.members),
         ("whole", report.whole),

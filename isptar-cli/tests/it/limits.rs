@@ -36,7 +36,9 @@ fn a_limit_names_the_option_that_raises_it() {
         ["extract", "a.tar", "-C."],
         ["convert", "a.tar", "b.tar.gz"],
     ] {
-        let refused = world.run(&args).with_status(4);
+        // Convert had nothing that it could store.
+        let status = if args[0] == "convert" { 2 } else { 4 };
+        let refused = world.run(&args).with_status(status);
         assert!(
             refused.err.contains("sparse segments is 40001, the limit is 32768"),
             "{refused:?}"
