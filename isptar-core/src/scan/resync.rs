@@ -229,7 +229,7 @@ mod tests {
         input.raw.read_exact(&mut piece).unwrap();
         input.resync().unwrap();
         assert!(!input.is_broken);
-        assert_eq!(input.stream as usize, at - packed(&tar_header()).len());
+        assert_eq!(input.stream, (at - packed(&tar_header()).len()) as u64);
         assert!(input.spent <= ALLOWANCE + 2 * at as u64 + CONTENT as u64, "{}", input.spent);
     }
 }
