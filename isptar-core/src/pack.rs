@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::codec::Packer;
 use crate::error::FormatError;
 use crate::format::entry::{Digest, Entry, Kind};
-use crate::format::member::MemberHeader;
+use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::padding;
 use crate::format::timestamp::Timestamp;
 use crate::limits::Limits;
@@ -109,6 +109,17 @@ impl MemberPacker {
         push_padding(data_len, &mut self.tar);
         self.packer.pack(&self.tar, out);
     }
+}
+
+/// Leaves out the largest attribute, at last the ACLs; returns whether there was one.
+pub(crate) fn leave_out_largest(xattrs: &mut Xattrs) -> bool {
+    let largest = xattrs.attributes.iter().max_by_key(|(_, value)| value.len());
+    if let Some(name) = largest.map(|(name, _)| name.clone()) {
+        return xattrs.attributes.remove(&name).is_some();
+    }
+    let left = !xattrs.is_empty();
+    *xattrs = Xattrs::default();
+    left
 }
 
 fn push_padding(data_len: u64, tar: &mut Vec<u8>) {

@@ -1,13 +1,11 @@
 //! Comparing what two sides say of one name.
 
-use std::collections::HashMap;
-
 use super::listing::{Attributes, Recorded};
 use super::{ContentChange, DiffOptions, Field, Id, Ignore};
-use crate::extract::resolve_owner;
 use crate::format::entry::{Digest, Entry, Kind};
 use crate::format::timestamp::Timestamp;
-use crate::source::{Names, group_id, user_id};
+use crate::owners;
+use crate::source::Names;
 
 /// Compares entries.
 pub(super) struct Comparer {
@@ -49,10 +47,8 @@ enum Owners {
     System(Box<System>),
 }
 
-#[derive(Default)]
 struct System {
-    users: HashMap<Vec<u8>, Option<u32>>,
-    groups: HashMap<Vec<u8>, Option<u32>>,
+    owners: owners::Owners,
     names: Names,
 }
 
@@ -66,7 +62,7 @@ impl Comparer {
     /// Compares a listing with things of this system.
     pub(super) fn of_tree(options: &DiffOptions, old: Recorded) -> Self {
         let names = Names::new(!options.numeric_owner);
-        let system = System { names, ..System::default() };
+        let system = System { owners: owners::Owners::new(options.numeric_owner), names };
         let owners = Owners::System(Box::new(system));
         Self { owners, ..Self::of_listings(options, old, Recorded::ALL) }
     }
@@ -141,11 +137,7 @@ impl Comparer {
                 new.group.clone(),
             ),
             Owners::System(system) => {
-                let numeric = self.numeric;
-                let find = |name: &str| user_id(name.as_bytes());
-                let uid = resolve_owner(&mut system.users, &old.user, old.uid, numeric, find);
-                let find = |name: &str| group_id(name.as_bytes());
-                let gid = resolve_owner(&mut system.groups, &old.group, old.gid, numeric, find);
+                let (uid, gid) = system.owners.ids(old);
                 let (other_user, other_group) =
                     (uid.map(u64::from) != Some(new.uid), gid.map(u64::from) != Some(new.gid));
                 let user = if other_user { system.names.user(new.uid) } else { Vec::new() };

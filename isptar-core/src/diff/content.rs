@@ -7,9 +7,9 @@ use rustix::fs::{SeekFrom, fstat, seek};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use crate::create::{ctime, mtime, read_full};
 use crate::format::sparse::SparseMap;
 use crate::observe::{Event, Observer};
+use crate::source::{ctime, mtime, read_full};
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 256 << 10;

@@ -1,8 +1,6 @@
 //! The second pass: what was found, joined with what the old listing knows.
 
 use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use super::listing::OldListing;
@@ -15,7 +13,7 @@ use crate::format::entry::{Entry, Kind};
 use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
-use crate::path::MemberPath;
+use crate::path::{MemberPath, name_hash};
 use crate::writer::ArchiveWriter;
 
 /// Where members go.
@@ -213,7 +211,7 @@ impl Present {
             Self::All => {}
             Self::Gaps(gaps) => gaps.add(path),
             Self::Names(names) => {
-                names.insert(hash(path));
+                names.insert(name_hash(path.as_bytes()));
             }
         }
     }
@@ -228,15 +226,9 @@ impl Present {
         match self {
             Self::All => true,
             Self::Gaps(gaps) => gaps.has(path),
-            Self::Names(names) => names.contains(&hash(path)),
+            Self::Names(names) => names.contains(&name_hash(path.as_bytes())),
         }
     }
-}
-
-fn hash(path: &MemberPath) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.as_bytes().hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Where names are lost: between the last one before damage and the first one behind it.
