@@ -23,6 +23,8 @@ pub(super) struct Compared {
     pub(super) fields: Vec<Field>,
     /// Something could not be compared, because it was not recorded.
     pub(super) unrecorded: bool,
+    /// The digests do not tell whether the contents are the same: those must be read.
+    pub(super) unsettled: bool,
 }
 
 impl Compared {
@@ -30,7 +32,18 @@ impl Compared {
         self.content == ContentChange::Same && self.fields.is_empty()
     }
 
-    /// Takes what the contents themselves told.
+    /// Takes what reading the contents told; `None` when it could not be known.
+    pub(super) fn settle(&mut self, same: Option<bool>) {
+        self.unsettled = false;
+        self.unrecorded |= same.is_none();
+        self.content = match same {
+            Some(true) => ContentChange::Same,
+            Some(false) => ContentChange::Differs,
+            None => ContentChange::MayDiffer,
+        };
+    }
+
+    /// Takes what the digests of the contents told.
     pub(super) fn set_digests(&mut self, old: [u8; 32], new: [u8; 32]) {
         self.content = if old == new { ContentChange::Same } else { ContentChange::Differs };
         if old != new {
@@ -74,8 +87,12 @@ impl Comparer {
 
     /// Compares two entries of one name, neither of which is a hard link.
     pub(super) fn compare(&mut self, old: &Entry, new: &Entry) -> Compared {
-        let mut compared =
-            Compared { content: ContentChange::Same, fields: Vec::new(), unrecorded: false };
+        let mut compared = Compared {
+            content: ContentChange::Same,
+            fields: Vec::new(),
+            unrecorded: false,
+            unsettled: false,
+        };
         if old.kind.word() != new.kind.word() {
             compared.content = ContentChange::Differs;
             compared.fields.push(Field::Type(old.kind.word(), new.kind.word()));
@@ -95,10 +112,12 @@ impl Comparer {
             (Kind::File { size: a }, Kind::File { size: b }) if a != b => Field::Size(*a, *b),
             (Kind::File { .. }, Kind::File { .. }) => {
                 match (&old.digest, &new.digest) {
-                    (Some(Digest::Content(a)), Some(Digest::Content(b)))
-                    | (Some(Digest::Stored(a)), Some(Digest::Stored(b))) => {
+                    (Some(Digest::Content(a)), Some(Digest::Content(b))) => {
                         compared.set_digests(*a, *b);
                     }
+                    (Some(a), Some(b)) if a == b => {}
+                    // One of a map and its segments says nothing about other maps.
+                    (Some(_), Some(_)) => compared.unsettled = true,
                     _ if other_time => compared.content = ContentChange::MayDiffer,
                     _ => {}
                 }
