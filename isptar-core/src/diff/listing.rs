@@ -29,7 +29,7 @@ const HOPS: usize = 40;
 pub struct Listing<'a> {
     source: Box<dyn Source + 'a>,
     pub(super) recorded: Recorded,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 /// What entries of an archive tell.

@@ -9,8 +9,10 @@ use crate::diff::walked::{Seen, describe, is_same_state};
 use crate::diff::{Change, ContentChange, Field};
 use crate::error::{Error, Result};
 use crate::format::entry::{Digest, Entry, Kind};
+use crate::format::member::MemberHeader;
 use crate::format::sparse::SparseMap;
 use crate::observe::{Event, Observer, Warning};
+use crate::pack::leave_out_unstorable;
 use crate::path::MemberPath;
 use crate::source::{Found, OpenError};
 
@@ -160,14 +162,7 @@ impl Job<'_> {
         // nothing to compare.
         new.xattr = old.xattr;
         if self.comparer.wants_xattrs(old) && old.kind.word() == new.kind.word() {
-            let (xattrs, warnings) = found.xattrs(file.as_ref());
-            if warnings.is_empty() {
-                new.xattr = xattrs.fingerprint();
-            }
-            for warning in &warnings {
-                self.report.failed += 1;
-                observer.event(Event::Warning { path: &found.path, warning });
-            }
+            self.read_xattrs(&mut new, found, file.as_ref(), observer);
         }
         let mut compared = self.comparer.compare(old, &new);
         if let Some(file) = &file
@@ -177,6 +172,31 @@ impl Job<'_> {
             return Ok(None);
         }
         Ok(Some(compared))
+    }
+
+    /// Reads the extended attributes, of which an archive may not have room for all.
+    fn read_xattrs(
+        &mut self,
+        new: &mut Entry,
+        found: &Found,
+        file: Option<&File>,
+        observer: &mut dyn Observer,
+    ) {
+        let (xattrs, warnings) = found.xattrs(file);
+        if warnings.is_empty() {
+            let mut header = MemberHeader::new(new.path.clone(), new.kind.clone());
+            header.xattrs = xattrs;
+            if let Some(kind) = leave_out_unstorable(&mut header, &self.listing.limits) {
+                self.report.unrecorded += 1;
+                let warning = &Warning::XattrsLeftOut(kind);
+                observer.event(Event::Warning { path: &found.path, warning });
+            }
+            new.xattr = header.xattrs.fingerprint();
+        }
+        for warning in &warnings {
+            self.report.failed += 1;
+            observer.event(Event::Warning { path: &found.path, warning });
+        }
     }
 
     /// Compares the content of a file; returns whether that was possible.
@@ -268,4 +288,91 @@ fn reads_content(old: &Entry, found: &Found) -> bool {
     found.file_type() == rustix::fs::FileType::RegularFile
         && old.kind == Kind::File { size }
         && size > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::archive::Archive;
+    use crate::create::{CreateOptions, create};
+    use crate::diff::{DiffOptions, DiffReport, Difference, Listing};
+    use crate::io::WriteSink;
+
+    #[derive(Default)]
+    struct Told(Vec<String>);
+
+    impl Observer for Told {
+        fn event(&mut self, event: Event<'_>) {
+            match event {
+                Event::Differs { difference: Difference { change, .. } } => {
+                    self.0.push(match change {
+                        Change::Changed { content, .. } => format!("{content:?}"),
+                        Change::Removed(_) => "removed".into(),
+                        Change::Added(_) => "added".into(),
+                    })
+                }
+                Event::Failed { error: Error::Io { op, source, .. }, .. } => {
+                    self.0.push(format!("{op}: {source}"));
+                }
+                Event::Warning { warning, .. } => self.0.push(warning.to_string()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Compares a file, and changes it after the walk met it.
+    fn changed_between(checksum: bool, change: impl FnOnce(&Path)) -> (Vec<String>, DiffReport) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "content").unwrap();
+        let mut options = CreateOptions::default();
+        options.directory = dir.path().into();
+        let mut bytes = Vec::new();
+        create(&mut WriteSink::new(&mut bytes), &["f".into()], &options, &mut ()).unwrap();
+        let archive = Archive::open(bytes).unwrap();
+        let listing = Listing::of(&archive, &mut ()).unwrap();
+        let options = DiffOptions { directory: dir.path().into(), checksum, ..Default::default() };
+        let (mut job, mut told) = (Job::new(listing, &options), Told::default());
+        let entry = job.next_entry(&mut told).unwrap().unwrap();
+        job.walked.begin(&entry.path).unwrap();
+        let seen = job.seek(&entry.path, &mut told).unwrap();
+        change(&path);
+        job.compare(&entry, seen, &mut told).unwrap();
+        (told.0, job.report)
+    }
+
+    #[test]
+    fn what_becomes_something_else_before_it_is_opened_is_told() {
+        let replaced = |make: &dyn Fn(&Path)| {
+            changed_between(true, |path| {
+                fs::remove_file(path).unwrap();
+                make(path);
+            })
+        };
+        let (told, report) = replaced(&|_| {});
+        assert_eq!((told, report.removed, report.compared), (vec!["removed".to_owned()], 1, 0));
+        let link = |path: &Path| std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+        let fifo = |path: &Path| {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap();
+        };
+        let dir = |path: &Path| fs::create_dir(path).unwrap();
+        for make in [&link as &dyn Fn(&Path), &fifo, &dir] {
+            let (told, report) = replaced(make);
+            assert!(told[0].contains("no longer a regular file"), "{told:?}");
+            assert_eq!((told.len(), report.failed, report.differences()), (1, 1, 0));
+        }
+        // Another file is compared as it is.
+        let (told, _) = replaced(&|path| fs::write(path, "longer content").unwrap());
+        assert_eq!(told, ["Differs"]);
+    }
+
+    #[test]
+    fn what_vanishes_is_told_by_its_attributes_when_it_is_not_opened() {
+        let (told, report) = changed_between(false, |path| fs::remove_file(path).unwrap());
+        assert_eq!((told.len(), report.failed + report.removed), (1, 1), "{told:?}");
+    }
 }
