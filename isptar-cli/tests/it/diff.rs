@@ -123,9 +123,9 @@ fn every_kind_of_file_is_equal_right_after_create_and_after_extract() {
     tree::make(&world.path("tree"));
     if !is_set("ISPTAR_SLOW_TESTS") {
         // One file with large holes will do, and no large file of another kind.
-        for name in world.names("tree/sparse") {
-            if !name.starts_with("not text") && name != "small" {
-                fs::remove_file(world.path("tree/sparse").join(name)).unwrap();
+        for found in fs::read_dir(world.path("tree/sparse")).unwrap().map_while(Result::ok) {
+            if found.file_name() != *"middle" && found.file_name() != *"small" {
+                fs::remove_file(found.path()).unwrap();
             }
         }
     }
@@ -229,17 +229,21 @@ fn what_a_user_may_not_read_is_told_and_never_taken_for_gone() {
 fn more_attributes_than_an_archive_takes_are_no_difference() {
     use rustix::fs::{XattrFlags, setxattr};
     let world = World::new();
-    world.file("tree/f", b"x");
+    // Few file systems on disks take as much.
+    let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let (dir, file) = (memory.path().to_str().unwrap(), memory.path().join("f"));
+    fs::write(&file, "x").unwrap();
     for n in 0..20_usize {
         let (key, value) = (format!("user.{n:02}"), vec![b'x'; 64_000 + n]);
-        if let Err(error) = setxattr(world.path("tree/f"), &*key, &value, XattrFlags::empty()) {
-            return skip(&format!("the file system takes no such attributes: {error}"));
+        if let Err(error) = setxattr(&file, &*key, &value, XattrFlags::empty()) {
+            return skip(&format!("no file system takes such attributes: {error}"));
         }
     }
-    world.run(&["create", "a.tgz", "tree"]).with_status(1);
-    let done = world.run(&["diff", "a.tgz"]).with_status(0);
+    world.run(&["create", "-C", dir, "a.tgz", "f"]).with_status(1);
+    let done = world.run(&["diff", "-C", dir, "a.tgz"]).with_status(0);
     assert!(done.text().is_empty() && done.err.contains("attributes"), "{}", done.err);
     // What could not be stored is not compared, all else is.
-    setxattr(world.path("tree/f"), "user.00", b"y", XattrFlags::empty()).unwrap();
-    assert!(world.run(&["diff", "a.tgz"]).with_status(1).text().contains("xattr"));
+    setxattr(&file, "user.00", b"y", XattrFlags::empty()).unwrap();
+    let done = world.run(&["diff", "-C", dir, "a.tgz"]).with_status(1);
+    assert!(done.text().starts_with("M f\txattr"), "{}", done.text());
 }
