@@ -51,6 +51,7 @@ impl Exit {
             | Error::NotIsptar(_)
             | Error::NotTar(_)
             | Error::CorruptTar { .. }
+            | Error::CorruptStream { .. }
             | Error::Unsupported { .. }
             | Error::Foreign { .. }
             | Error::NothingWhole { .. }
