@@ -19,13 +19,33 @@ pub(crate) fn line(difference: &Difference, name: &[u8]) -> Vec<u8> {
     };
     let mut line = format!("{letter} ").into_bytes();
     line.extend_from_slice(name);
-    let texts: Vec<String> = fields.iter().map(text).collect();
+    let mut texts: Vec<String> = fields.iter().map(text).collect();
+    if let Change::Changed { content, fields } = &difference.change
+        && let Some(word) = unexplained(*content, fields)
+    {
+        texts.insert(0, word.into());
+    }
     if !texts.is_empty() {
         line.push(b'\t');
         line.extend_from_slice(texts.join(", ").as_bytes());
     }
     line.push(b'\n');
     line
+}
+
+/// Returns what to say of another content that no field tells of.
+fn unexplained(content: ContentChange, fields: &[Field]) -> Option<&'static str> {
+    let told = fields.iter().any(|field| match field {
+        Field::Type(..) | Field::Size(..) | Field::Digest(..) => true,
+        Field::Target(..) | Field::Device(..) => true,
+        Field::Mtime(..) => content == ContentChange::MayDiffer,
+        _ => false,
+    });
+    match content {
+        ContentChange::Differs if !told => Some("content"),
+        ContentChange::MayDiffer if !told => Some("content unknown"),
+        _ => None,
+    }
 }
 
 fn text(field: &Field) -> String {
@@ -197,6 +217,14 @@ mod tests {
              mtime 1970-01-01 00:00:00 -> 1970-01-01 00:00:01.000000005, \
              xattr none -> 00000000000000ab, links itself -> x\n"
         );
+        assert_eq!(shown(&change(ContentChange::Differs, vec![])), "C a b\tcontent\n");
+        let fields = vec![Field::Mode(0o644, 0o600)];
+        assert_eq!(
+            shown(&change(ContentChange::MayDiffer, fields)),
+            "C a b\tcontent unknown, mode 0644 -> 0600\n"
+        );
+        let fields = vec![Field::Mtime(Timestamp::new(0, 0), Timestamp::new(1, 0))];
+        assert!(shown(&change(ContentChange::MayDiffer, fields)).starts_with("C a b\tmtime"));
         let fields = vec![Field::Target(b"a\n".to_vec(), b"b".to_vec())];
         assert_eq!(shown(&change(ContentChange::Differs, fields)), "C a b\ttarget a\\n -> b\n");
     }

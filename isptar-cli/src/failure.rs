@@ -24,7 +24,7 @@ pub(crate) enum Failure {
         name: String,
         /// The library's answer.
         #[source]
-        error: Error,
+        error: Box<Error>,
     },
     /// An archive could not be opened.
     #[error("cannot open {name}")]
@@ -117,7 +117,7 @@ impl Failure {
                 | Error::Unsupported { .. }
                 | Error::Limit { .. }
                 | Error::Input { .. }),
-            ) => Self::Archive { name: shown(path), error },
+            ) => Self::Archive { name: shown(path), error: Box::new(error) },
             other => other,
         }
     }
@@ -125,7 +125,8 @@ impl Failure {
     /// Returns the exit status of a run that ends with this.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Core(error) | Self::Archive { error, .. } => Exit::of(error),
+            Self::Core(error) => Exit::of(error),
+            Self::Archive { error, .. } => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
             Self::PatternFile { .. } | Self::Terminal | Self::SameFile { .. } | Self::Usage(_) => {

@@ -12,6 +12,7 @@ pub mod format;
 pub mod io;
 pub mod limits;
 pub mod observe;
+mod owners;
 mod pack;
 pub mod path;
 pub mod repair;

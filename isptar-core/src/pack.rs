@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::codec::Packer;
 use crate::error::FormatError;
 use crate::format::entry::{Digest, Entry, Kind};
-use crate::format::member::MemberHeader;
+use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::padding;
 use crate::format::timestamp::Timestamp;
 use crate::limits::Limits;
@@ -111,6 +111,36 @@ impl MemberPacker {
     }
 }
 
+/// Leaves out the largest attribute, at last the ACLs; returns whether there was one.
+pub(crate) fn leave_out_largest(xattrs: &mut Xattrs) -> bool {
+    let largest = xattrs.attributes.iter().max_by_key(|(_, value)| value.len());
+    if let Some(name) = largest.map(|(name, _)| name.clone()) {
+        return xattrs.attributes.remove(&name).is_some();
+    }
+    let left = !xattrs.is_empty();
+    *xattrs = Xattrs::default();
+    left
+}
+
+/// Leaves out the attributes that there is no room for in an archive, as packing does; returns the
+/// reason when there were such.
+pub(crate) fn leave_out_unstorable(
+    header: &mut MemberHeader,
+    limits: &Limits,
+) -> Option<FormatError> {
+    let (mut reason, mut tar) = (None, Vec::new());
+    while let Err(kind @ FormatError::Limit { what: "PAX records", .. }) =
+        header.encode(limits, &mut tar)
+    {
+        if !leave_out_largest(&mut header.xattrs) {
+            break;
+        }
+        reason = Some(kind);
+        tar.clear();
+    }
+    reason
+}
+
 fn push_padding(data_len: u64, tar: &mut Vec<u8>) {
     let padding = usize::try_from(padding(data_len)).unwrap_or(0);
     tar.resize(tar.len() + padding, 0);
@@ -142,5 +172,31 @@ impl MemberDigest {
     pub(crate) fn finish(self) -> Digest {
         let digest = self.hasher.finalize().into();
         if self.stored { Digest::Stored(digest) } else { Digest::Content(digest) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_left_out_until_the_rest_can_be_stored() {
+        let limits = Limits::default();
+        let mut header = MemberHeader::new("f", Kind::Fifo);
+        for n in 0..40_usize {
+            let key = format!("user.{n:02}").into_bytes();
+            header.xattrs.attributes.insert(key, vec![b'x'; 60_000 + n]);
+        }
+        assert!(leave_out_unstorable(&mut header, &limits).is_some());
+        let kept = header.xattrs.attributes.len();
+        assert!((10..20).contains(&kept), "{kept}");
+        // The largest went first.
+        assert!(header.xattrs.attributes.contains_key(&b"user.00"[..]));
+        let fingerprint = header.xattrs.fingerprint();
+        assert_eq!(leave_out_unstorable(&mut header, &limits), None);
+        assert_eq!(header.xattrs.fingerprint(), fingerprint);
+        let mut packer = MemberPacker::new(0, limits);
+        let packed = packer.pack_whole(&header, Details::default(), &[], &mut Vec::new());
+        assert_eq!(packed.unwrap().xattr, fingerprint);
     }
 }

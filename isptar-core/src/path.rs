@@ -1,7 +1,10 @@
 //! Names of members, and the check that makes one fit to be written to a file system.
 
 use std::cmp::Ordering;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use crate::error::Error;
 use crate::limits::Limits;
@@ -102,6 +105,13 @@ pub fn is_within(path: &[u8], ancestor: &[u8]) -> bool {
         return true;
     }
     path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Returns a hash that stands for a name in this process. Its key is random, so that nobody can make
+/// names for an archive whose hashes are the same.
+pub(crate) fn name_hash(path: &[u8]) -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEY.hash_one(path)
 }
 
 impl PartialOrd for MemberPath {
@@ -294,6 +304,14 @@ impl TryFrom<&MemberPath> for SafePath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_of_names_stay_the_same_within_a_process() {
+        let all: std::collections::HashSet<u64> =
+            (0..1000u32).map(|n| name_hash(&n.to_be_bytes())).collect();
+        assert_eq!(all.len(), 1000);
+        assert!((0..1000u32).all(|n| all.contains(&name_hash(&n.to_be_bytes()))));
+    }
 
     #[test]
     fn a_directory_comes_right_before_its_contents() {

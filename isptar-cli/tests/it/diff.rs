@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{World, am_root, have};
+use crate::restoring::{as_nobody, set_mode, shared_world};
+use crate::support::{World, am_root, have, is_set, skip};
 use crate::tree;
 
 /// The tree of [`World::with_tree`], archived.
@@ -120,6 +121,14 @@ fn the_archive_itself_and_restored_listings_are_no_additions() {
 fn every_kind_of_file_is_equal_right_after_create_and_after_extract() {
     let world = World::new();
     tree::make(&world.path("tree"));
+    if !is_set("ISPTAR_SLOW_TESTS") {
+        // One file with large holes will do, and no large file of another kind.
+        for found in fs::read_dir(world.path("tree/sparse")).unwrap().map_while(Result::ok) {
+            if found.file_name() != *"middle" && found.file_name() != *"small" {
+                fs::remove_file(found.path()).unwrap();
+            }
+        }
+    }
     let created = world.run(&["create", "a.tgz", "tree"]);
     let root = rustix::process::geteuid().is_root();
     // Not root cannot read all of it.
@@ -187,4 +196,54 @@ fn archives_of_the_original_are_compared_by_what_they_have() {
         compared += 1;
     }
     assert!(compared > 0);
+}
+
+#[test]
+fn what_a_user_may_not_read_is_told_and_never_taken_for_gone() {
+    let Some(world) = shared_world() else { return };
+    world.file("tree/closed/file", b"x");
+    world.file("tree/closed/sub/file", b"x");
+    world.file("tree/hidden", b"x");
+    world.file("tree/listed/file", b"x");
+    world.file("tree/open", b"open");
+    set_mode(&world, "tree/closed", 0o700);
+    set_mode(&world, "tree/hidden", 0o600);
+    // Its names can be read, and nothing else.
+    set_mode(&world, "tree/listed", 0o744);
+    world.run(&["create", "-q", "a.tar.gz", "tree"]).with_status(0);
+    set_mode(&world, "a.tar.gz", 0o644);
+    for (checksum, failed) in [("", "2 failed"), ("--checksum", "3 failed")] {
+        let done = as_nobody(&world, &format!("diff a.tar.gz {checksum}")).with_status(3);
+        assert_eq!(done.text(), "", "{}", done.err);
+        assert!(done.err.contains("cannot read the directory tree/closed: Perm"), "{}", done.err);
+        assert!(done.err.contains(failed), "{}", done.err);
+        let opened = done.err.contains("cannot open tree/hidden: Perm");
+        assert_eq!(opened, !checksum.is_empty(), "{}", done.err);
+    }
+    world.file("tree/open", b"changed");
+    let done = as_nobody(&world, "diff a.tar.gz --ignore mtime").with_status(3);
+    assert_eq!(done.text(), "C tree/open\tsize 4 -> 7\n");
+}
+
+#[test]
+fn more_attributes_than_an_archive_takes_are_no_difference() {
+    use rustix::fs::{XattrFlags, setxattr};
+    let world = World::new();
+    // Few file systems on disks take as much.
+    let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let (dir, file) = (memory.path().to_str().unwrap(), memory.path().join("f"));
+    fs::write(&file, "x").unwrap();
+    for n in 0..20_usize {
+        let (key, value) = (format!("user.{n:02}"), vec![b'x'; 64_000 + n]);
+        if let Err(error) = setxattr(&file, &*key, &value, XattrFlags::empty()) {
+            return skip(&format!("no file system takes such attributes: {error}"));
+        }
+    }
+    world.run(&["create", "-C", dir, "a.tgz", "f"]).with_status(1);
+    let done = world.run(&["diff", "-C", dir, "a.tgz"]).with_status(0);
+    assert!(done.text().is_empty() && done.err.contains("attributes"), "{}", done.err);
+    // What could not be stored is not compared, all else is.
+    setxattr(&file, "user.00", b"y", XattrFlags::empty()).unwrap();
+    let done = world.run(&["diff", "-C", dir, "a.tgz"]).with_status(1);
+    assert!(done.text().starts_with("M f\txattr"), "{}", done.text());
 }

@@ -9,7 +9,7 @@ use crate::tree::noise;
 const NOBODY: u32 = 65534;
 
 /// A directory in which nobody can work with a program of their own.
-fn shared_world() -> Option<World> {
+pub(crate) fn shared_world() -> Option<World> {
     if !am_root() || !have(&["setpriv"]) {
         return None;
     }
@@ -26,7 +26,7 @@ fn nobodys(world: &World, name: &str, mode: u32) {
     chown(world.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
 }
 
-fn as_nobody(world: &World, command: &str) -> Done {
+pub(crate) fn as_nobody(world: &World, command: &str) -> Done {
     let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
     world.script(&format!("{user} ./isptar {command}"))
 }
@@ -35,7 +35,7 @@ fn mode(world: &World, name: &str) -> u32 {
     fs::symlink_metadata(world.path(name)).unwrap().mode() & 0o7777
 }
 
-fn set_mode(world: &World, name: &str, mode: u32) {
+pub(crate) fn set_mode(world: &World, name: &str, mode: u32) {
     fs::set_permissions(world.path(name), Permissions::from_mode(mode)).unwrap();
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::fs::{Stat, fstat};
 
 use super::holes;
-use super::item::{Item, Packed, ctime, leave_out_largest, mtime};
+use super::item::{Item, Packed};
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;
 use crate::format::entry::Kind;
@@ -16,8 +16,8 @@ use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
 use crate::limits::Limits;
 use crate::observe::Warning;
-use crate::pack::{Details, MemberPacker};
-use crate::source::OpenError;
+use crate::pack::{Details, MemberPacker, leave_out_largest};
+use crate::source::{OpenError, ctime, mtime, read_full};
 
 /// Opens and reads a file; a small one is packed at once.
 pub(super) fn pack(item: &Item, packer: &mut MemberPacker, stream: &mut Vec<u8>) -> Packed {
@@ -141,20 +141,6 @@ fn read_segments(file: &File, segments: &[Segment]) -> io::Result<(Vec<u8>, bool
         rest = tail;
     }
     Ok((data, whole))
-}
-
-/// Reads until the buffer is full or the file ends; returns how many bytes there were.
-pub(crate) fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut have = 0;
-    while have < buf.len() {
-        match file.read_at(&mut buf[have..], offset + have as u64) {
-            Ok(0) => break,
-            Ok(count) => have += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(have)
 }
 
 /// Returns whether a file is not what it was when it was opened.

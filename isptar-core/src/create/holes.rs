@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::format::sparse::{Segment, SparseMap};
 use crate::limits::Limits;
 use crate::path::MemberPath;
+use crate::source::read_full;
 
 /// Bytes of holes from which on a file is stored as a sparse one; fewer zeros cost a kilobyte a
 /// megabyte, and every program restores them.
@@ -109,7 +110,7 @@ fn nonzero_segments(file: &File, size: u64) -> io::Result<Vec<Segment>> {
     let mut at = 0;
     while at < size {
         let want = usize::try_from(size - at).unwrap_or(usize::MAX).min(buffer.len());
-        let count = super::file::read_full(file, &mut buffer[..want], at)?;
+        let count = read_full(file, &mut buffer[..want], at)?;
         if count == 0 {
             break;
         }

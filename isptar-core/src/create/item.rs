@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use rustix::fs::{FileType, Stat, major, minor};
+use rustix::fs::{FileType, major, minor};
 
 use super::file::{self, BigFile};
 use super::{CreateOptions, CreateReport, is_file};
 use crate::error::{Error, FormatError};
 use crate::format::entry::{Entry, Kind};
-use crate::format::member::{MemberHeader, Xattrs};
+use crate::format::member::MemberHeader;
 use crate::format::timestamp::Timestamp;
 use crate::observe::{Event, Observer, Warning};
-use crate::pack::{Details, MemberPacker, entry_of};
+use crate::pack::{Details, MemberPacker, entry_of, leave_out_largest};
 use crate::path::MemberPath;
-use crate::source::{Found, Names, OpenError};
+use crate::source::{Found, Names, OpenError, ctime, mtime};
 
 /// One thing to be stored. Items are made in listing order; packing needs nothing but the item.
 #[derive(Debug)]
@@ -259,23 +259,4 @@ impl Item {
         let header = MemberHeader { kind: Kind::File { size }, ..self.header.clone() };
         Entry { lost: Some(reason.into()), ..entry_of(&header, self.details) }
     }
-}
-
-/// Leaves out the largest attribute, at last the ACLs; returns whether there was one.
-pub(super) fn leave_out_largest(xattrs: &mut Xattrs) -> bool {
-    let largest = xattrs.attributes.iter().max_by_key(|(_, value)| value.len());
-    if let Some(name) = largest.map(|(name, _)| name.clone()) {
-        return xattrs.attributes.remove(&name).is_some();
-    }
-    let left = !xattrs.is_empty();
-    *xattrs = Xattrs::default();
-    left
-}
-
-pub(crate) fn mtime(stat: &Stat) -> Timestamp {
-    Timestamp::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
-}
-
-pub(crate) fn ctime(stat: &Stat) -> Timestamp {
-    Timestamp::new(stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0))
 }

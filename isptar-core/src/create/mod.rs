@@ -25,9 +25,7 @@ use crate::source::{Found, SourceOptions, Walk};
 use crate::writer::{ArchiveWriter, WriterOptions};
 
 use file::BigFile;
-pub(crate) use file::read_full;
 use item::{Item, Items, Packed};
-pub(crate) use item::{ctime, mtime};
 
 /// What goes into an archive, and how.
 #[derive(Debug, Clone)]

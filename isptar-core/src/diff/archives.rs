@@ -156,6 +156,11 @@ impl<'a> Job<'a> {
                 (Err(error), _) | (_, Err(error)) => return Err(error),
             };
         let mut compared = self.comparer.compare(&resolved_old, &resolved_new);
+        if compared.unsettled {
+            let old = fingerprint(&self.old.listing, &resolved_old, &mut self.report, observer)?;
+            let new = fingerprint(&self.new.listing, &resolved_new, &mut self.report, observer)?;
+            compared.settle(old.zip(new).map(|(old, new)| old == new));
+        }
         self.report.unrecorded += u64::from(compared.unrecorded);
         let is_type = matches!(compared.fields.first(), Some(Field::Type(..)));
         if old_first != new_first && !is_type && !self.options.ignore.links {
@@ -168,5 +173,24 @@ impl<'a> Job<'a> {
             tell(&Difference { path, change }, &mut self.report, observer);
         }
         Ok(())
+    }
+}
+
+/// Returns the fingerprint of a file; `None` when its content cannot be had, or is damaged, which is
+/// told.
+fn fingerprint(
+    listing: &Listing<'_>,
+    entry: &Entry,
+    report: &mut DiffReport,
+    observer: &mut dyn Observer,
+) -> Result<Option<[u8; 32]>> {
+    match listing.fingerprint(entry, observer) {
+        Err(Error::InBase { .. } | Error::Lost { .. }) => Ok(None),
+        Err(error @ Error::CorruptMember { .. }) => {
+            report.failed += 1;
+            observer.event(Event::Failed { path: &entry.path, error: &error });
+            Ok(None)
+        }
+        read => read,
     }
 }

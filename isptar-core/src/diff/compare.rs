@@ -1,13 +1,11 @@
 //! Comparing what two sides say of one name.
 
-use std::collections::HashMap;
-
 use super::listing::{Attributes, Recorded};
 use super::{ContentChange, DiffOptions, Field, Id, Ignore};
-use crate::extract::resolve_owner;
 use crate::format::entry::{Digest, Entry, Kind};
 use crate::format::timestamp::Timestamp;
-use crate::source::{Names, group_id, user_id};
+use crate::owners;
+use crate::source::Names;
 
 /// Compares entries.
 pub(super) struct Comparer {
@@ -25,6 +23,8 @@ pub(super) struct Compared {
     pub(super) fields: Vec<Field>,
     /// Something could not be compared, because it was not recorded.
     pub(super) unrecorded: bool,
+    /// The digests do not tell whether the contents are the same: those must be read.
+    pub(super) unsettled: bool,
 }
 
 impl Compared {
@@ -32,7 +32,18 @@ impl Compared {
         self.content == ContentChange::Same && self.fields.is_empty()
     }
 
-    /// Takes what the contents themselves told.
+    /// Takes what reading the contents told; `None` when it could not be known.
+    pub(super) fn settle(&mut self, same: Option<bool>) {
+        self.unsettled = false;
+        self.unrecorded |= same.is_none();
+        self.content = match same {
+            Some(true) => ContentChange::Same,
+            Some(false) => ContentChange::Differs,
+            None => ContentChange::MayDiffer,
+        };
+    }
+
+    /// Takes what the digests of the contents told.
     pub(super) fn set_digests(&mut self, old: [u8; 32], new: [u8; 32]) {
         self.content = if old == new { ContentChange::Same } else { ContentChange::Differs };
         if old != new {
@@ -49,10 +60,8 @@ enum Owners {
     System(Box<System>),
 }
 
-#[derive(Default)]
 struct System {
-    users: HashMap<Vec<u8>, Option<u32>>,
-    groups: HashMap<Vec<u8>, Option<u32>>,
+    owners: owners::Owners,
     names: Names,
 }
 
@@ -66,7 +75,7 @@ impl Comparer {
     /// Compares a listing with things of this system.
     pub(super) fn of_tree(options: &DiffOptions, old: Recorded) -> Self {
         let names = Names::new(!options.numeric_owner);
-        let system = System { names, ..System::default() };
+        let system = System { owners: owners::Owners::new(options.numeric_owner), names };
         let owners = Owners::System(Box::new(system));
         Self { owners, ..Self::of_listings(options, old, Recorded::ALL) }
     }
@@ -78,8 +87,12 @@ impl Comparer {
 
     /// Compares two entries of one name, neither of which is a hard link.
     pub(super) fn compare(&mut self, old: &Entry, new: &Entry) -> Compared {
-        let mut compared =
-            Compared { content: ContentChange::Same, fields: Vec::new(), unrecorded: false };
+        let mut compared = Compared {
+            content: ContentChange::Same,
+            fields: Vec::new(),
+            unrecorded: false,
+            unsettled: false,
+        };
         if old.kind.word() != new.kind.word() {
             compared.content = ContentChange::Differs;
             compared.fields.push(Field::Type(old.kind.word(), new.kind.word()));
@@ -99,10 +112,12 @@ impl Comparer {
             (Kind::File { size: a }, Kind::File { size: b }) if a != b => Field::Size(*a, *b),
             (Kind::File { .. }, Kind::File { .. }) => {
                 match (&old.digest, &new.digest) {
-                    (Some(Digest::Content(a)), Some(Digest::Content(b)))
-                    | (Some(Digest::Stored(a)), Some(Digest::Stored(b))) => {
+                    (Some(Digest::Content(a)), Some(Digest::Content(b))) => {
                         compared.set_digests(*a, *b);
                     }
+                    (Some(a), Some(b)) if a == b => {}
+                    // One of a map and its segments says nothing about other maps.
+                    (Some(_), Some(_)) => compared.unsettled = true,
                     _ if other_time => compared.content = ContentChange::MayDiffer,
                     _ => {}
                 }
@@ -141,11 +156,7 @@ impl Comparer {
                 new.group.clone(),
             ),
             Owners::System(system) => {
-                let numeric = self.numeric;
-                let find = |name: &str| user_id(name.as_bytes());
-                let uid = resolve_owner(&mut system.users, &old.user, old.uid, numeric, find);
-                let find = |name: &str| group_id(name.as_bytes());
-                let gid = resolve_owner(&mut system.groups, &old.group, old.gid, numeric, find);
+                let (uid, gid) = system.owners.ids(old);
                 let (other_user, other_group) =
                     (uid.map(u64::from) != Some(new.uid), gid.map(u64::from) != Some(new.gid));
                 let user = if other_user { system.names.user(new.uid) } else { Vec::new() };

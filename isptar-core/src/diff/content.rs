@@ -7,9 +7,10 @@ use rustix::fs::{SeekFrom, fstat, seek};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use crate::create::{ctime, mtime, read_full};
+use crate::content::Piece;
 use crate::format::sparse::SparseMap;
 use crate::observe::{Event, Observer};
+use crate::source::{ctime, mtime, read_full};
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 256 << 10;
@@ -37,6 +38,53 @@ pub(super) fn hash_zeros(count: u64, hasher: &mut Sha256) {
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
         hasher.update(ZEROS.get(..len).unwrap_or_default());
         left -= len as u64;
+    }
+}
+
+/// Bytes of a file that are taken together.
+const BLOCK: usize = 4096;
+
+/// The digest of all blocks of a file that are not zeros, each with its place: the same however the
+/// holes of the file are stored, and no slower for large ones. Only for files of one size.
+pub(super) struct Fingerprint {
+    hasher: Sha256,
+    /// The block that is being filled, and its number.
+    block: Vec<u8>,
+    number: u64,
+}
+
+impl Fingerprint {
+    pub(super) fn new() -> Self {
+        Self { hasher: Sha256::new(), block: vec![0; BLOCK], number: 0 }
+    }
+
+    /// Takes the next piece of the content.
+    pub(super) fn update(&mut self, Piece { offset, mut bytes }: Piece<'_>) {
+        let mut offset = offset;
+        while !bytes.is_empty() {
+            let (number, at) = (offset / BLOCK as u64, (offset % BLOCK as u64) as usize);
+            if number != self.number {
+                self.end_block();
+                self.number = number;
+            }
+            let (part, rest) = bytes.split_at(bytes.len().min(BLOCK - at));
+            self.block[at..at + part.len()].copy_from_slice(part);
+            offset = offset.saturating_add(part.len() as u64);
+            bytes = rest;
+        }
+    }
+
+    pub(super) fn finish(mut self) -> [u8; 32] {
+        self.end_block();
+        self.hasher.finalize().into()
+    }
+
+    fn end_block(&mut self) {
+        if self.block.iter().any(|&byte| byte != 0) {
+            self.hasher.update(self.number.to_le_bytes());
+            self.hasher.update(&self.block);
+            self.block.fill(0);
+        }
     }
 }
 
@@ -158,4 +206,31 @@ fn is_unchanged(file: &File, before: &rustix::fs::Stat) -> io::Result<bool> {
     Ok(now.st_size == before.st_size
         && mtime(&now) == mtime(before)
         && ctime(&now) == ctime(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(pieces: &[(u64, &[u8])]) -> [u8; 32] {
+        let mut print = Fingerprint::new();
+        pieces.iter().for_each(|&(offset, bytes)| print.update(Piece { offset, bytes }));
+        print.finish()
+    }
+
+    #[test]
+    fn fingerprints_know_contents_and_no_holes() {
+        let mut dense = vec![0; 20_000];
+        dense[4090..4100].fill(7);
+        dense[19_999] = 1;
+        let whole = print(&[(0, &dense)]);
+        assert_eq!(print(&[(4090, &[7; 10]), (19_999, &[1])]), whole);
+        assert_eq!(print(&[(0, &dense[..4095]), (4095, &dense[4095..])]), whole);
+        assert_eq!(print(&[(4000, &dense[4000..9000]), (19_000, &dense[19_000..])]), whole);
+        for other in [&[(4091, [7; 10].as_slice()), (19_999, &[1])][..], &[(4090, &[7; 10])], &[]] {
+            assert_ne!(print(other), whole);
+        }
+        assert_eq!(print(&[(0, &[0; 9000])]), print(&[]));
+        print(&[(u64::MAX - 1, &[1])]);
+    }
 }

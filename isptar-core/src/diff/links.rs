@@ -1,10 +1,9 @@
 //! Which names are names of one file, as far as both sides have them.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::format::entry::{Entry, Kind};
-use crate::path::MemberPath;
+use crate::path::{MemberPath, name_hash};
 
 /// Hard links of a listing. Names that are not compared do not count: when the first name of a
 /// file is gone, its next one takes its place.
@@ -20,7 +19,7 @@ impl ListedLinks {
     /// Notes that a name is not compared.
     pub(super) fn forget(&mut self, entry: &Entry) {
         if !matches!(entry.kind, Kind::Directory | Kind::Symlink { .. } | Kind::HardLink { .. }) {
-            self.gone.insert(hash(&entry.path));
+            self.gone.insert(name_hash(entry.path.as_bytes()));
         }
     }
 
@@ -34,7 +33,7 @@ impl ListedLinks {
             return leader.clone();
         }
         // In the tars of other programs the first name may come later.
-        if *target > *path || self.gone.contains(&hash(target)) {
+        if *target > *path || self.gone.contains(&name_hash(target.as_bytes())) {
             self.leaders.insert(target.clone(), path.clone());
             return path.clone();
         }
@@ -65,12 +64,6 @@ impl TreeLinks {
         }
         leader
     }
-}
-
-fn hash(path: &MemberPath) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.as_bytes().hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

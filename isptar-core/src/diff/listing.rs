@@ -5,7 +5,7 @@ use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
 
-use super::content::hash_zeros;
+use super::content::{Fingerprint, hash_zeros};
 use crate::archive::{Archive, Entries};
 use crate::content::{Content, Piece};
 use crate::error::{Error, FormatError, Result};
@@ -29,7 +29,7 @@ const HOPS: usize = 40;
 pub struct Listing<'a> {
     source: Box<dyn Source + 'a>,
     pub(super) recorded: Recorded,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 /// What entries of an archive tell.
@@ -74,6 +74,8 @@ trait Source {
     fn sparse_map(&self, entry: &Entry) -> Result<Option<SparseMap>>;
     /// Returns the digest of a file that the entry does not have.
     fn digest(&self, entry: &Entry) -> Result<Option<[u8; 32]>>;
+    /// Returns the fingerprint of a file, when its content is at hand.
+    fn fingerprint(&self, entry: &Entry, observer: &mut dyn Observer) -> Result<Option<[u8; 32]>>;
 }
 
 impl<'a> Listing<'a> {
@@ -115,7 +117,7 @@ impl<'a> Listing<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Listing<'static>> {
         let mut names = Names::default();
-        let mut maps = HashMap::new();
+        let mut read = HashMap::new();
         let limits = *tar.limits();
         while let Some(mut member) = tar.next()? {
             if observer.cancelled() {
@@ -123,24 +125,30 @@ impl<'a> Listing<'a> {
             }
             let mut entry = member.entry();
             let header = member.header().clone();
+            let mut fingerprint = None;
             if digest && entry.kind.size() > 0 {
                 let mut digest = MemberDigest::new(&header);
+                let mut print = Fingerprint::new();
                 while let Some(piece) = member.next_piece()? {
                     digest.update(piece.bytes);
+                    print.update(piece);
                 }
                 entry.digest = Some(digest.finish());
+                fingerprint = Some(print.finish());
             }
             if let Some(path) = names.push(entry, &limits, observer) {
-                match header.sparse {
-                    Some(map) => maps.insert(path, map),
-                    None => maps.remove(&path),
+                match fingerprint {
+                    Some(fingerprint) => {
+                        read.insert(path, ReadContent { map: header.sparse, fingerprint })
+                    }
+                    None => read.remove(&path),
                 };
             }
         }
         for entry in tar.lost() {
             names.push(entry.clone(), &limits, observer);
         }
-        let contents: Contents<'static, Vec<u8>> = Contents::Read(maps);
+        let contents: Contents<'static, Vec<u8>> = Contents::Read(read);
         let recorded = Recorded { nanos: false, xattrs: Attributes::Unknown };
         Ok(Listing { source: Box::new(names.collected(contents)), recorded, limits })
     }
@@ -199,6 +207,15 @@ impl<'a> Listing<'a> {
     pub(super) fn digest(&self, entry: &Entry) -> Result<Option<[u8; 32]>> {
         self.source.digest(entry)
     }
+
+    /// Returns the [`Fingerprint`] of a file, by reading the member; `None` when it cannot be had.
+    pub(super) fn fingerprint(
+        &self,
+        entry: &Entry,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<[u8; 32]>> {
+        self.source.fingerprint(entry, observer)
+    }
 }
 
 struct Sorted<'a, R> {
@@ -221,6 +238,10 @@ impl<R: ReadAt> Source for Sorted<'_, R> {
 
     fn digest(&self, entry: &Entry) -> Result<Option<[u8; 32]>> {
         digest_of(self.archive, entry).map(Some)
+    }
+
+    fn fingerprint(&self, entry: &Entry, observer: &mut dyn Observer) -> Result<Option<[u8; 32]>> {
+        fingerprint_of(self.archive, entry, observer).map(Some)
     }
 }
 
@@ -277,8 +298,14 @@ impl Names {
 
 enum Contents<'a, R> {
     Archive(&'a Archive<R>),
-    /// All were read; the maps of those that are sparse.
-    Read(HashMap<MemberPath, SparseMap>),
+    /// All were read, those that have an entry here with their contents.
+    Read(HashMap<MemberPath, ReadContent>),
+}
+
+struct ReadContent {
+    /// The map, of a file that is stored as a sparse one.
+    map: Option<SparseMap>,
+    fingerprint: [u8; 32],
 }
 
 struct Collected<'a, R> {
@@ -316,7 +343,7 @@ impl<R: ReadAt> Source for Collected<'_, R> {
             Contents::Archive(archive) => {
                 Ok(archive.member(self.original(entry))?.header().sparse.clone())
             }
-            Contents::Read(maps) => Ok(maps.get(&entry.path).cloned()),
+            Contents::Read(read) => Ok(read.get(&entry.path).and_then(|read| read.map.clone())),
         }
     }
 
@@ -324,6 +351,15 @@ impl<R: ReadAt> Source for Collected<'_, R> {
         match &self.contents {
             Contents::Archive(archive) => digest_of(archive, self.original(entry)).map(Some),
             Contents::Read(_) => Ok(None),
+        }
+    }
+
+    fn fingerprint(&self, entry: &Entry, observer: &mut dyn Observer) -> Result<Option<[u8; 32]>> {
+        match &self.contents {
+            Contents::Archive(archive) => {
+                fingerprint_of(archive, self.original(entry), observer).map(Some)
+            }
+            Contents::Read(read) => Ok(read.get(&entry.path).map(|read| read.fingerprint)),
         }
     }
 }
@@ -343,4 +379,22 @@ fn digest_of<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<[u8; 32]>
     }
     hash_zeros(member.size().saturating_sub(position), &mut hasher);
     Ok(hasher.finalize().into())
+}
+
+/// Reads a member and returns the fingerprint of its content.
+fn fingerprint_of<R: ReadAt>(
+    archive: &Archive<R>,
+    entry: &Entry,
+    observer: &mut dyn Observer,
+) -> Result<[u8; 32]> {
+    let mut print = Fingerprint::new();
+    let mut member = archive.member(entry)?;
+    while let Some(piece) = member.next_piece()? {
+        if observer.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        observer.event(Event::Progress { bytes: piece.bytes.len() as u64 });
+        print.update(piece);
+    }
+    Ok(print.finish())
 }

@@ -152,7 +152,8 @@ pub enum Change {
 pub enum ContentChange {
     /// It is the same, as far as sizes and times or digests tell.
     Same,
-    /// A file of the same size with another time, which was not read.
+    /// A file of the same size whose content is not known: it has another time and was not read, or
+    /// it was to be read and could not be.
     MayDiffer,
     /// It is another.
     Differs,
@@ -215,7 +216,9 @@ pub fn diff_tree(
 }
 
 /// Compares two archives by their listings: contents by digest where both have one, else by size
-/// and time. No member is read. What is left out of one of them by intent is a difference here.
+/// and time. Only the digest of what is stored of a sparse file tells nothing of a file that is
+/// stored in another way: members with such digests are read when they differ, and what cannot be
+/// read may differ. What is left out of one of them by intent is a difference here.
 ///
 /// # Errors
 ///

@@ -8,12 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{FileType, Stat, major, minor};
 
 use super::DiffOptions;
-use crate::create::mtime;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::observe::{Event, LeftOut, Observer};
 use crate::path::MemberPath;
-use crate::source::{Found, SourceOptions, Walk};
+use crate::source::{Found, SourceOptions, Walk, mtime};
 
 /// What the walk met.
 pub(super) enum Seen {

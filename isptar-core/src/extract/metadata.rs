@@ -1,6 +1,5 @@
 //! Owner, mode, ACLs, extended attributes and times of what was restored.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -17,6 +16,7 @@ use crate::format::acl;
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::observe::Warning;
+use crate::owners::Owners;
 use crate::source::{group_id, user_id};
 
 const LABEL: &[u8] = b"security.selinux";
@@ -26,9 +26,6 @@ const CAPABILITY: &[u8] = b"security.capability";
 
 /// Bits that give a program the rights of its owner or group.
 const SET_IDS: u32 = 0o6000;
-
-/// Names of users or groups that are remembered with their numbers.
-const NAMES_AT_MOST: usize = 1024;
 
 /// What metadata is set on.
 #[derive(Debug, Clone, Copy)]
@@ -71,10 +68,8 @@ fn path_in(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Restorer {
     owner: bool,
-    numeric: bool,
+    owners: Owners,
     xattrs: bool,
-    users: HashMap<Vec<u8>, Option<u32>>,
-    groups: HashMap<Vec<u8>, Option<u32>>,
     /// Kinds of metadata that were told not to be kept here.
     not_kept: Vec<&'static str>,
 }
@@ -83,10 +78,8 @@ impl Restorer {
     pub(super) fn new(options: &ExtractOptions) -> Self {
         Self {
             owner: options.owner,
-            numeric: options.numeric_owner,
+            owners: Owners::new(options.numeric_owner),
             xattrs: options.xattrs,
-            users: HashMap::new(),
-            groups: HashMap::new(),
             not_kept: Vec::new(),
         }
     }
@@ -100,20 +93,8 @@ impl Restorer {
         if (existing.st_mode ^ entry.mode) & bits != 0 {
             return false;
         }
-        let (uid, gid) = self.ids(entry);
+        let (uid, gid) = self.owners.ids(entry);
         !self.owner || (uid, gid) == (Some(existing.st_uid), Some(existing.st_gid))
-    }
-
-    /// Returns the numbers that user and group have on this system.
-    fn ids(&mut self, entry: &Entry) -> (Option<u32>, Option<u32>) {
-        let numeric = self.numeric;
-        let uid = resolve(&mut self.users, &entry.user, entry.uid, numeric, |name| {
-            user_id(name.as_bytes())
-        });
-        let gid = resolve(&mut self.groups, &entry.group, entry.gid, numeric, |name| {
-            group_id(name.as_bytes())
-        });
-        (uid, gid)
     }
 
     /// Sets all metadata of a member; what cannot be set is told, and the rest set nevertheless.
@@ -187,7 +168,7 @@ impl Restorer {
 
     /// Sets the owner; returns whether user and group are those of the member now.
     fn set_owner(&mut self, on: &Object<'_>, entry: &Entry, tell: &mut Tell<'_>) -> bool {
-        let (uid, gid) = self.ids(entry);
+        let (uid, gid) = self.owners.ids(entry);
         for (id, value, op) in
             [(uid, entry.uid, "set the owner"), (gid, entry.gid, "set the group")]
         {
@@ -276,30 +257,6 @@ fn warn(result: rustix::io::Result<()>, op: &'static str, tell: &mut Tell<'_>) {
     if let Err(error) = result {
         tell.warn(&Warning::Unset { op, source: error.into() });
     }
-}
-
-/// Returns the number on this system: by the name where there is one, else as it was recorded.
-pub(crate) fn resolve(
-    known: &mut HashMap<Vec<u8>, Option<u32>>,
-    name: &[u8],
-    recorded: u64,
-    numeric: bool,
-    look_up: impl FnOnce(&str) -> Option<u32>,
-) -> Option<u32> {
-    // The highest number means "do not change" to the kernel.
-    let recorded = u32::try_from(recorded).ok().filter(|&id| id != u32::MAX);
-    if numeric || name.is_empty() {
-        return recorded;
-    }
-    if let Some(found) = known.get(name) {
-        return found.or(recorded);
-    }
-    if known.len() >= NAMES_AT_MOST {
-        known.clear();
-    }
-    let found = std::str::from_utf8(name).ok().and_then(look_up);
-    known.insert(name.to_vec(), found);
-    found.or(recorded)
 }
 
 /// Returns the type of file that a member becomes.

@@ -22,7 +22,6 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-pub(crate) use self::metadata::resolve as resolve_owner;
 use self::tell::Tell;
 use crate::archive::Archive;
 use crate::error::{Error, Result};

@@ -1,8 +1,6 @@
 //! Putting single members into the target, by handles, whatever stands there already.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -21,7 +19,7 @@ use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::format::timestamp::Timestamp;
 use crate::observe::Warning;
-use crate::path::SafePath;
+use crate::path::{SafePath, name_hash};
 
 /// A member's content, and the metadata that only its headers have.
 pub(super) trait Source: Content {
@@ -71,13 +69,7 @@ impl Written {
 
 /// Returns a hash that stands for a name.
 pub(super) fn hash(path: &SafePath) -> u64 {
-    hash_of(path.as_bytes())
-}
-
-fn hash_of(path: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    hasher.finish()
+    name_hash(path.as_bytes())
 }
 
 /// Returns the path of `other` in the directory of `path`, whose last component is `name`.
@@ -215,7 +207,7 @@ impl Target {
             Made::new(directory, name, true, tell, create_file)?
         } else {
             let is_member = |temporary: &[u8]| {
-                self.lookalikes.contains(&hash_of(&sibling(path, name, temporary)))
+                self.lookalikes.contains(&name_hash(&sibling(path, name, temporary)))
             };
             Made::locked(directory, name, tell, is_member)?
         };

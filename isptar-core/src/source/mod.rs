@@ -9,12 +9,14 @@ mod directory;
 mod found;
 mod given;
 mod metadata;
+mod read;
 mod tag;
 mod walk;
 
 pub use found::{Found, OpenError};
 pub use metadata::Names;
 pub(crate) use metadata::{group_id, user_id};
+pub(crate) use read::{ctime, mtime, read_full};
 pub use walk::Walk;
 
 use crate::select::Patterns;
