@@ -1,10 +1,12 @@
 //! Reading a member: its headers checked against the entry, its content against CRC and digest.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Archive;
 use super::classic::ClassicContent;
 use super::open::Tailed;
+use super::rereads::Rereads;
 use super::watched::Watched;
 use crate::codec::{DecodeError, Unpacker};
 use crate::content::{Content, Piece};
@@ -69,6 +71,8 @@ struct Streams<'a, R> {
     headers: Range<usize>,
     /// What in the streams is not as the writer makes it, though a decoder takes it.
     odd: Option<FormatError>,
+    /// The run over many members that this is part of.
+    run: Option<Arc<Rereads>>,
 }
 
 /// What a member is in its stream: of interest when nothing else may be there.
@@ -85,6 +89,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
         archive: &'a Archive<R>,
         entry: &Entry,
         previous: Option<Self>,
+        run: Option<&Arc<Rereads>>,
     ) -> Result<Self> {
         if let (Some(reason), None) = (&entry.lost, entry.location) {
             return Err(Error::Lost { path: entry.path.clone(), reason: reason.clone() });
@@ -107,6 +112,9 @@ impl<'a, R: ReadAt> Member<'a, R> {
             Some(Body::Ours(streams)) => streams,
             _ => Box::new(Streams::new(archive)),
         };
+        if let Some(run) = run {
+            streams.run = Some(Arc::clone(run));
+        }
         streams.odd = None;
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = streams.member_end == Some(start);
@@ -227,6 +235,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             digest: None,
             headers: 0..0,
             odd: None,
+            run: None,
         }
     }
 
@@ -257,13 +266,20 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         if self.loaded == Some((offset, packed)) {
             return Ok(());
         }
+        if let Some(run) = &self.run {
+            run.check(offset)?;
+        }
         self.loaded = None;
         self.stream.clear();
         self.unpacker.reset();
         self.reader.seek(offset, offset + packed);
         let mut input = Watched::new(&mut self.reader);
-        self.unpacker.read_to_end(&mut input, limit, &mut self.stream)?;
+        let read = self.unpacker.read_to_end(&mut input, limit, &mut self.stream);
         self.odd = self.odd.take().or(input.into_odd());
+        if let Some(run) = &self.run {
+            run.count(offset, self.unpacker.packed(), self.stream.len() as u64);
+        }
+        read?;
         let actual = self.unpacker.packed();
         if actual != packed {
             return Err(FormatError::mismatch("packed size of a stream", packed, actual).into());
