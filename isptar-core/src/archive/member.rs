@@ -17,7 +17,7 @@ use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
 use crate::format::{BLOCK, padding, text};
 use crate::io::{RangeReader, ReadAt};
-use crate::limits::{LimitName, Limits};
+use crate::limits::{LimitName, Limits, Raise};
 use crate::pack::MemberDigest;
 use crate::path::MemberPath;
 
@@ -123,8 +123,8 @@ impl<'a, R: ReadAt> Member<'a, R> {
         let limit = stream_limit(&archive.limits);
         let raise = LimitName::Group.to(limit.saturating_mul(2));
         streams
-            .load(start, first, limit)
-            .map_err(|error| locate(error.raised(raise), &entry.path, &range))?;
+            .load(start, first, limit, raise)
+            .map_err(|error| locate(error, &entry.path, &range))?;
         let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
         Ok(Self { path, range, header, body })
@@ -261,8 +261,15 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         Ok(Form { stream: &self.stream, end })
     }
 
-    /// Decompresses the stream at `offset`, unless it is the one at hand.
-    fn load(&mut self, offset: u64, packed: u64, limit: u64) -> Result<(), DecodeError> {
+    /// Decompresses the stream at `offset`, unless it is the one at hand; `raise` would let more
+    /// than `limit` bytes come out of it.
+    fn load(
+        &mut self,
+        offset: u64,
+        packed: u64,
+        limit: u64,
+        raise: Option<Raise>,
+    ) -> Result<(), DecodeError> {
         if self.loaded == Some((offset, packed)) {
             return Ok(());
         }
@@ -279,7 +286,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         if let Some(run) = &self.run {
             run.count(offset, self.unpacker.packed(), self.stream.len() as u64);
         }
-        read?;
+        read.map_err(|error| error.raised(raise))?;
         let actual = self.unpacker.packed();
         if actual != packed {
             return Err(FormatError::mismatch("packed size of a stream", packed, actual).into());
@@ -369,7 +376,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         let is_last = index + 1 == chunks.packed.len();
         let expected = data + if is_last { padding(self.data_len) } else { 0 };
         let what = "length of a chunk";
-        self.load(self.next_offset, packed, expected)
+        self.load(self.next_offset, packed, expected, None)
             .map_err(|error| error.claimed(what, expected))?;
         let actual = self.stream.len() as u64;
         if actual != expected {
