@@ -175,9 +175,9 @@ pub enum Warning {
     /// A temporary file of an earlier run that was killed stood beside it.
     #[error("{0}, left beside it by an earlier run that was killed, was removed")]
     Leftover(MemberPath),
-    /// The file that stands there was being written by an earlier run that was killed.
-    #[error("what an earlier run that was killed left of it is replaced")]
-    Unfinished,
+    /// What stands beside it has the name of a temporary file, but may be anybody's.
+    #[error("{0} stands beside it and is nothing that a run left: it stays")]
+    Lookalike(MemberPath),
     /// The file system has no such metadata.
     #[error("{0} cannot be kept on this file system")]
     NotKept(&'static str),

@@ -281,21 +281,20 @@ fn a_wrong_digest_never_stands_under_its_name() {
 }
 
 #[test]
-fn what_killed_runs_left_is_told_and_written_anew() {
+fn a_file_that_may_only_be_written_is_never_taken_for_a_wreck() {
     let world = World::new();
     world.file("tree/small", &noise(9000, 1));
     world.file("tree/big", &noise((1 << 20) + 5, 2));
     world.run(&["create", "-q", "a.tar.gz", "tree"]).with_status(0);
-    // A small file that is being written has mode 0200; a big one has a name of its own.
-    world.file("target/tree/small", b"begin");
-    set_mode(&world, "target/tree/small", 0o200);
-    let done = world.run(&["extract", "a.tar.gz", "-C", "target", "--overwrite", "never"]);
-    let done = done.with_status(0);
-    let said = "isptar: warning: tree/small: what an earlier run that was killed left of it";
-    assert!(done.err.contains(said), "{}", done.err);
-    assert!(world.read("target/tree/small") == world.read("tree/small"));
-    assert_eq!(world.names("target/tree"), ["big", "small"]);
-    // A file of another mode is the user's.
+    for mode in ["never", "newer"] {
+        world.file("target/tree/small", b"precious");
+        set_mode(&world, "target/tree/small", 0o200);
+        let done = world.run(&["extract", "a.tar.gz", "-C", "target", "--overwrite", mode]);
+        assert!(done.with_status(0).err.contains("kept"), "{mode}");
+        set_mode(&world, "target/tree/small", 0o600);
+        assert_eq!(world.read("target/tree/small"), b"precious");
+        assert_eq!(world.names("target/tree"), ["big", "small"]);
+    }
     world.file("target/tree/small", b"mine");
     let args = ["extract", "a.tar.gz", "-C", "target", "--overwrite", "never"];
     let done = world.run(&args).with_status(0);

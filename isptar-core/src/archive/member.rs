@@ -1,10 +1,12 @@
 //! Reading a member: its headers checked against the entry, its content against CRC and digest.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Archive;
 use super::classic::ClassicContent;
 use super::open::Tailed;
+use super::rereads::Rereads;
 use super::watched::Watched;
 use crate::codec::{DecodeError, Unpacker};
 use crate::content::{Content, Piece};
@@ -15,7 +17,7 @@ use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
 use crate::format::{BLOCK, padding, text};
 use crate::io::{RangeReader, ReadAt};
-use crate::limits::{LimitName, Limits};
+use crate::limits::{LimitName, Limits, Raise};
 use crate::pack::MemberDigest;
 use crate::path::MemberPath;
 
@@ -69,6 +71,8 @@ struct Streams<'a, R> {
     headers: Range<usize>,
     /// What in the streams is not as the writer makes it, though a decoder takes it.
     odd: Option<FormatError>,
+    /// The run over many members that this is part of.
+    run: Option<Arc<Rereads>>,
 }
 
 /// What a member is in its stream: of interest when nothing else may be there.
@@ -85,6 +89,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
         archive: &'a Archive<R>,
         entry: &Entry,
         previous: Option<Self>,
+        run: Option<&Arc<Rereads>>,
     ) -> Result<Self> {
         if let (Some(reason), None) = (&entry.lost, entry.location) {
             return Err(Error::Lost { path: entry.path.clone(), reason: reason.clone() });
@@ -107,6 +112,9 @@ impl<'a, R: ReadAt> Member<'a, R> {
             Some(Body::Ours(streams)) => streams,
             _ => Box::new(Streams::new(archive)),
         };
+        if let Some(run) = run {
+            streams.run = Some(Arc::clone(run));
+        }
         streams.odd = None;
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = streams.member_end == Some(start);
@@ -115,8 +123,8 @@ impl<'a, R: ReadAt> Member<'a, R> {
         let limit = stream_limit(&archive.limits);
         let raise = LimitName::Group.to(limit.saturating_mul(2));
         streams
-            .load(start, first, limit)
-            .map_err(|error| locate(error.raised(raise), &entry.path, &range))?;
+            .load(start, first, limit, raise)
+            .map_err(|error| locate(error, &entry.path, &range))?;
         let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
         Ok(Self { path, range, header, body })
@@ -227,6 +235,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             digest: None,
             headers: 0..0,
             odd: None,
+            run: None,
         }
     }
 
@@ -244,18 +253,32 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         Ok(Form { stream: &self.stream, end })
     }
 
-    /// Decompresses the stream at `offset`, unless it is the one at hand.
-    fn load(&mut self, offset: u64, packed: u64, limit: u64) -> Result<(), DecodeError> {
+    /// Decompresses the stream at `offset`, unless it is the one at hand; `raise` would let more
+    /// than `limit` bytes come out of it.
+    fn load(
+        &mut self,
+        offset: u64,
+        packed: u64,
+        limit: u64,
+        raise: Option<Raise>,
+    ) -> Result<(), DecodeError> {
         if self.loaded == Some((offset, packed)) {
             return Ok(());
+        }
+        if let Some(run) = &self.run {
+            run.check(offset)?;
         }
         self.loaded = None;
         self.stream.clear();
         self.unpacker.reset();
         self.reader.seek(offset, offset + packed);
         let mut input = Watched::new(&mut self.reader);
-        self.unpacker.read_to_end(&mut input, limit, &mut self.stream)?;
+        let read = self.unpacker.read_to_end(&mut input, limit, &mut self.stream);
         self.odd = self.odd.take().or(input.into_odd());
+        if let Some(run) = &self.run {
+            run.count(offset, self.unpacker.packed(), self.stream.len() as u64);
+        }
+        read.map_err(|error| error.raised(raise))?;
         let actual = self.unpacker.packed();
         if actual != packed {
             return Err(FormatError::mismatch("packed size of a stream", packed, actual).into());
@@ -345,7 +368,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         let is_last = index + 1 == chunks.packed.len();
         let expected = data + if is_last { padding(self.data_len) } else { 0 };
         let what = "length of a chunk";
-        self.load(self.next_offset, packed, expected)
+        self.load(self.next_offset, packed, expected, None)
             .map_err(|error| error.claimed(what, expected))?;
         let actual = self.stream.len() as u64;
         if actual != expected {

@@ -4,6 +4,7 @@ mod classic;
 mod entries;
 mod member;
 mod open;
+mod rereads;
 mod watched;
 
 use std::io::Write;
@@ -22,6 +23,7 @@ pub use entries::Entries;
 pub use member::Member;
 pub(crate) use member::{check_agreement, check_map, check_padding, stream_limit};
 pub(crate) use open::{HEADER_STREAM, Tailed};
+pub(crate) use rereads::Rereads;
 pub(crate) use watched::Watched;
 
 /// An archive with a listing: ours, or a classic one.
@@ -221,7 +223,7 @@ impl<R: ReadAt> Archive<R> {
     ///
     /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::InBase`] or [`Error::Input`].
     pub fn member(&self, entry: &Entry) -> Result<Member<'_, R>> {
-        Member::open(self, entry, None)
+        Member::open(self, entry, None, None)
     }
 
     /// Like [`Self::member`] in a run over many members in archive order: takes over the buffers of
@@ -236,7 +238,22 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous)
+        Member::open(self, entry, previous, None)
+    }
+
+    /// Begins a run over members.
+    pub(crate) fn rereads(&self) -> Arc<Rereads> {
+        Arc::new(Rereads::new(self.size()))
+    }
+
+    /// Like [`Self::next_member`], in a run that refuses to decode too much again.
+    pub(crate) fn next_member_of<'a>(
+        &'a self,
+        run: &Arc<Rereads>,
+        previous: Option<Member<'a, R>>,
+        entry: &Entry,
+    ) -> Result<Member<'a, R>> {
+        Member::open(self, entry, previous, Some(run))
     }
 
     /// Writes bytes `start..end` of a file's content to `out`; an `end` beyond the content is

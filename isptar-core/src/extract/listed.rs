@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::plan::{Plan, entries};
 use super::target::{Outcome, Source, Target, Written};
 use super::tell::Tell;
 use super::unfinished::{Nested, deepest_first};
 use super::{ExtractOptions, ExtractReport, is_fatal, tell_missing};
-use crate::archive::{Archive, Member};
+use crate::archive::{Archive, Member, Rereads};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
@@ -36,15 +37,15 @@ pub(super) fn extract<R: ReadAt>(
     let mut plan = Plan::new(archive, selection, options)?;
     tell.planned(plan.members, plan.bytes);
     tell_missing(selection, &plan.met, &mut tell);
-    let failed = HashSet::new();
+    let (failed, run, previous) = (HashSet::new(), archive.rereads(), None);
     if options.dry_run {
-        let mut job = Job { archive, selection, options, plan, tell, failed };
+        let mut job = Job { archive, selection, options, plan, tell, failed, run, previous };
         job.pretend()?;
         return Ok(job.tell.report);
     }
     let written = Written::only(std::mem::take(&mut plan.targets));
     let mut target = Target::open(target, options, written)?;
-    let mut job = Job { archive, selection, options, plan, tell, failed };
+    let mut job = Job { archive, selection, options, plan, tell, failed, run, previous };
     job.contents(&mut target)?;
     job.links_and_directories(&mut target)?;
     Ok(job.tell.report)
@@ -58,6 +59,9 @@ struct Job<'a, R> {
     tell: Tell<'a>,
     /// Positions of the entries that later passes skip.
     failed: HashSet<u64>,
+    run: Arc<Rereads>,
+    /// The member that was opened last: its stream may be that of the next one, too.
+    previous: Option<Member<'a, R>>,
 }
 
 /// Where an entry goes, if anywhere.
@@ -135,19 +139,23 @@ impl<'a, R: ReadAt> Job<'a, R> {
 
     /// Checks every member, makes the directories, and restores what has no name but its own.
     fn contents(&mut self, target: &mut Target) -> Result<()> {
-        let mut previous = None;
         for (index, entry) in self.entries() {
             self.tell.go_on()?;
             let Some(entry) = self.good(entry)? else { continue };
             let Some(path) = self.told_destination(index, &entry) else { continue };
-            let member = self.archive.next_member(previous.take(), &entry);
-            let outcome = member.and_then(|member| {
-                let member = previous.insert(member);
-                restore(target, &path, &entry, member, &mut self.tell)
+            let outcome = self.open(&entry).and_then(|mut member| {
+                let outcome = restore(target, &path, &entry, &mut member, &mut self.tell);
+                self.previous = Some(member);
+                outcome
             });
             self.settle(index, &entry, outcome)?;
         }
         Ok(())
+    }
+
+    /// Opens a member in this run.
+    fn open(&mut self, entry: &Entry) -> Result<Member<'a, R>> {
+        self.archive.next_member_of(&self.run, self.previous.take(), entry)
     }
 
     /// Tells what became of a member.
@@ -256,11 +264,14 @@ impl<'a, R: ReadAt> Job<'a, R> {
     }
 
     /// Reads the headers again where the listing says that there is something in them.
-    fn xattrs(&self, entry: &Entry) -> Result<Xattrs> {
+    fn xattrs(&mut self, entry: &Entry) -> Result<Xattrs> {
         if entry.xattr.is_none() || !self.options.xattrs {
             return Ok(Xattrs::default());
         }
-        self.archive.member(entry).map(|member| member.header().xattrs.clone())
+        let member = self.open(entry)?;
+        let xattrs = member.header().xattrs.clone();
+        self.previous = Some(member);
+        Ok(xattrs)
     }
 
     fn link(&mut self, target: &mut Target, path: &SafePath, entry: &Entry) -> Result<Outcome> {
@@ -303,12 +314,16 @@ impl<'a, R: ReadAt> Job<'a, R> {
             let kind = FormatError::mismatch("target of a hard link", "a file", first);
             return Err(Error::CorruptMember { path, range, kind });
         }
-        let mut member = self.archive.member(&found)?;
+        let again = self.run.again();
+        let mut member = self.open(&found)?;
         let stand_in = Entry { path: entry.path.clone(), ..found };
         let outcome = match stand_in.kind {
             Kind::File { .. } => target.file(path, &stand_in, &mut member, &mut self.tell)?,
             _ => target.special(path, &stand_in, member.xattrs(), &mut self.tell)?,
         };
+        // As often as it is written, it may be read.
+        self.run.forgive(again, stand_in.kind.size());
+        self.previous = Some(member);
         // Asked for alone, a hard link is its content.
         if outcome == Outcome::Restored && self.selection.matches(first, false, |_| {}) {
             let reason = format!("{first} was not restored here by this run, or cannot be linked");

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::ExtractOptions;
 use super::directory::{ACL_ACCESS, ACL_DEFAULT};
+use super::made::Wreck;
 use super::tell::Tell;
 use crate::error::{Error, Result};
 use crate::format::acl;
@@ -97,6 +98,13 @@ impl Restorer {
         !self.owner || (uid, gid) == (Some(existing.st_uid), Some(existing.st_gid))
     }
 
+    /// Returns what a killed run may have left of a file.
+    pub(super) fn wreck(&mut self, entry: &Entry) -> Wreck {
+        let gives_away = self.owner && rustix::process::geteuid().is_root();
+        let owner = if gives_away { self.owners.ids(entry).0 } else { None };
+        Wreck { size: entry.kind.size(), mtime: entry.mtime, owner }
+    }
+
     /// Sets all metadata of a member; what cannot be set is told, and the rest set nevertheless.
     ///
     /// # Errors
@@ -151,6 +159,12 @@ impl Restorer {
         if self.xattrs {
             self.set_attributes(on, xattrs, owned, tell);
         }
+        // Times come before the mode, so that a file with its own mode is complete.
+        if let Some(mtime) = entry.mtime {
+            let time = Timespec { tv_sec: mtime.seconds(), tv_nsec: mtime.nanos().into() };
+            let times = Timestamps { last_access: time, last_modification: time };
+            warn(on.set_times(&times), "set the times", tell);
+        }
         if !on.symlink {
             // Rights of an owner must not go to another one.
             let mode = entry.mode & 0o7777 & if owned { !0 } else { !SET_IDS };
@@ -158,11 +172,6 @@ impl Restorer {
             if self.xattrs {
                 self.set_acls(on, xattrs, tell);
             }
-        }
-        if let Some(mtime) = entry.mtime {
-            let time = Timespec { tv_sec: mtime.seconds(), tv_nsec: mtime.nanos().into() };
-            let times = Timestamps { last_access: time, last_modification: time };
-            warn(on.set_times(&times), "set the times", tell);
         }
     }
 

@@ -5,6 +5,8 @@ mod listed;
 #[cfg(test)]
 mod listed_tests;
 mod made;
+#[cfg(test)]
+mod made_tests;
 mod metadata;
 mod plan;
 mod sequential;

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use super::directory::{ACL_ACCESS, ACL_DEFAULT, Directories, Missing, in_the_way};
-use super::made::{Made, TEMPORARY, create_file, is_unfinished};
+use super::made::{Made, Over, TEMPORARY};
 use super::metadata::{Place, Restorer, file_type};
 use super::tell::Tell;
 use super::write::{Buffer, SMALL, Writer, stream};
@@ -18,7 +18,6 @@ use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::format::timestamp::Timestamp;
-use crate::observe::Warning;
 use crate::path::{SafePath, name_hash};
 
 /// A member's content, and the metadata that only its headers have.
@@ -84,6 +83,8 @@ fn sibling(path: &SafePath, name: &[u8], other: &[u8]) -> Vec<u8> {
 enum Decision {
     Create,
     Replace,
+    /// What this run wrote there, and nothing else.
+    ReplaceOwn(Identity),
     Keep,
 }
 
@@ -202,15 +203,11 @@ impl Target {
         if name.starts_with(TEMPORARY) {
             self.lookalikes.insert(hash(path));
         }
-        let direct = small && decision == Decision::Create;
-        let made = if direct {
-            Made::new(directory, name, true, tell, create_file)?
-        } else {
-            let is_member = |temporary: &[u8]| {
-                self.lookalikes.contains(&name_hash(&sibling(path, name, temporary)))
-            };
-            Made::locked(directory, name, tell, is_member)?
+        let wreck = self.restorer.wreck(entry);
+        let is_member = |temporary: &[u8]| {
+            self.lookalikes.contains(&name_hash(&sibling(path, name, temporary)))
         };
+        let made = Made::locked(directory, name, wreck, tell, is_member)?;
         let file = &made.value;
         let shown = tell.shown.clone();
         let mut writer = Writer::new(file, entry.sparse, &shown);
@@ -227,7 +224,7 @@ impl Target {
             }
             Ok(())
         });
-        made.publish(finished, self.keeps(decision), tell)
+        made.publish(finished, self.over(decision), tell)
     }
 
     /// Notes a file that is kept because it is the member's already: its other names may be linked
@@ -263,15 +260,12 @@ impl Target {
         if inherits && !matches!(entry.kind, Kind::Symlink { .. }) {
             place.remove_attribute(ACL_ACCESS);
         }
-        let finished = self.restorer.apply(place, entry, xattrs, tell).and_then(|()| {
-            if self.written.wants(path)
-                && let Some(stat) = stat(directory, made.name(), tell)?
-            {
-                self.written.record(path, &stat);
+        let finished = self.restorer.apply(place, entry, xattrs, tell).map(|()| {
+            if self.written.wants(path) {
+                self.written.things.insert(hash(path), made.value);
             }
-            Ok(())
         });
-        made.publish(finished, self.keeps(decision), tell)
+        made.publish(finished, self.over(decision), tell)
     }
 
     /// Makes a hard link to what this run wrote at `target`, if that is what still stands there.
@@ -304,7 +298,8 @@ impl Target {
             return Ok(Outcome::Kept);
         }
         let link = |at: BorrowedFd<'_>, name: &[u8]| {
-            rustix::fs::linkat(&from, old, at, name, AtFlags::empty())
+            rustix::fs::linkat(&from, old, at, name, AtFlags::empty())?;
+            rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| identity(&stat))
         };
         let direct = decision == Decision::Create;
         let made = match Made::try_new(directory, name, direct, link) {
@@ -315,7 +310,7 @@ impl Target {
             Err(error) => return Err(Error::io("link", &tell.shown)(error)),
         };
         // The name may have been given to another file between the look and the link.
-        if !is_ours(&stat(directory, made.name(), tell)?) {
+        if made.value != ours {
             made.remove();
             return Ok(Outcome::NotLinked);
         }
@@ -323,12 +318,17 @@ impl Target {
         if self.written.wanted.is_none() {
             self.written.things.insert(hash(path), ours);
         }
-        made.publish(Ok(()), self.keeps(decision), tell)
+        made.publish(Ok(()), self.over(decision), tell)
     }
 
-    /// Returns whether what another process has put there since must be kept too.
-    fn keeps(&self, decision: Decision) -> bool {
-        self.overwrite == Overwrite::Never && decision == Decision::Create
+    /// Returns what may be replaced by now: what another process has put there since is kept where
+    /// nothing is to be overwritten.
+    fn over(&self, decision: Decision) -> Over {
+        match decision {
+            Decision::ReplaceOwn(ours) => Over::Only(ours),
+            Decision::Create if self.overwrite == Overwrite::Never => Over::Nothing,
+            _ => Over::Anything,
+        }
     }
 
     /// Goes to the directory of a member that is no directory, and decides what is done there.
@@ -349,9 +349,13 @@ impl Target {
         if kind_of(&existing) == FileType::Directory {
             return Err(in_the_way(&tell.path, FileType::Directory, path.as_bytes()));
         }
+        let own = self.written.get(path) == Some(identity(&existing));
         let replace = match self.overwrite {
             // The last of several members of one name wins.
-            _ if self.written.get(path) == Some(identity(&existing)) => true,
+            Overwrite::Never if own => {
+                return Ok((name, Decision::ReplaceOwn(identity(&existing))));
+            }
+            _ if own => true,
             Overwrite::Always => true,
             Overwrite::Never => false,
             Overwrite::Newer => entry.mtime.is_some_and(|mtime| changed(&existing) < mtime),
@@ -360,15 +364,16 @@ impl Target {
                     || !self.restorer.agrees(&existing, entry)
             }
         };
-        if !replace && is_unfinished(&existing, entry) {
-            tell.mention(&Warning::Unfinished);
-            return Ok((name, Decision::Replace));
-        }
         Ok((name, if replace { Decision::Replace } else { Decision::Keep }))
     }
 }
 
-fn make(directory: BorrowedFd<'_>, name: &[u8], kind: &Kind) -> rustix::io::Result<()> {
+fn make(directory: BorrowedFd<'_>, name: &[u8], kind: &Kind) -> rustix::io::Result<Identity> {
+    make_special(directory, name, kind)?;
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| identity(&stat))
+}
+
+fn make_special(directory: BorrowedFd<'_>, name: &[u8], kind: &Kind) -> rustix::io::Result<()> {
     let device = match kind {
         Kind::Symlink { target } => {
             return rustix::fs::symlinkat(target.as_slice(), directory, name);
@@ -398,7 +403,7 @@ pub(super) fn identity(stat: &Stat) -> Identity {
     (stat.st_dev, stat.st_ino)
 }
 
-fn changed(stat: &Stat) -> Timestamp {
+pub(super) fn changed(stat: &Stat) -> Timestamp {
     Timestamp::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
 }
 

@@ -18,8 +18,8 @@ use crate::format::timestamp::Timestamp;
 use crate::observe::{Event, Warning};
 
 /// A member in memory.
-struct Memory {
-    entry: Entry,
+pub(super) struct Memory {
+    pub(super) entry: Entry,
     xattrs: Xattrs,
     pieces: Vec<(u64, Vec<u8>)>,
     next: usize,
@@ -52,7 +52,7 @@ impl Source for Memory {
     }
 }
 
-fn member(path: &str, kind: Kind) -> Memory {
+pub(super) fn member(path: &str, kind: Kind) -> Memory {
     let mut entry = Entry::new(path.into(), kind);
     entry.mode = if entry.kind == Kind::Directory { 0o755 } else { 0o644 };
     entry.uid = rustix::process::geteuid().as_raw().into();
@@ -61,7 +61,7 @@ fn member(path: &str, kind: Kind) -> Memory {
     Memory { entry, xattrs: Xattrs::default(), pieces: Vec::new(), next: 0, damaged: false }
 }
 
-fn file(path: &str, content: &[u8]) -> Memory {
+pub(super) fn file(path: &str, content: &[u8]) -> Memory {
     let mut file = member(path, Kind::File { size: content.len() as u64 });
     for (index, piece) in content.chunks(1 << 20).enumerate() {
         file.pieces.push(((index as u64) << 20, piece.to_vec()));
@@ -73,7 +73,7 @@ fn dir(path: &str, mode: u32) -> Memory {
     with_mode(member(path, Kind::Directory), mode)
 }
 
-fn with_mode(mut member: Memory, mode: u32) -> Memory {
+pub(super) fn with_mode(mut member: Memory, mode: u32) -> Memory {
     member.entry.mode = mode;
     member
 }
@@ -86,7 +86,7 @@ fn hard(path: &str, target: &str) -> Memory {
     member(path, Kind::HardLink { target: target.into() })
 }
 
-fn safe(path: &str) -> SafePath {
+pub(super) fn safe(path: &str) -> SafePath {
     SafePath::try_from(&MemberPath::from(path)).unwrap()
 }
 
@@ -115,14 +115,14 @@ impl Observer for Told {
 }
 
 /// A place with a target in it, and things beside the target that must stay as they are.
-struct World {
-    base: tempfile::TempDir,
-    told: Told,
-    options: ExtractOptions,
+pub(super) struct World {
+    pub(super) base: tempfile::TempDir,
+    pub(super) told: Told,
+    pub(super) options: ExtractOptions,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let base = tempfile::tempdir().unwrap();
         fs::create_dir(base.path().join("outside")).unwrap();
         fs::set_permissions(base.path().join("outside"), Permissions::from_mode(0o700)).unwrap();
@@ -131,11 +131,11 @@ impl World {
         Self { base, told: Told::default(), options: ExtractOptions::default() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.base.path().join("target").join(name)
     }
 
-    fn restore(&mut self, members: Vec<Memory>) -> ExtractReport {
+    pub(super) fn restore(&mut self, members: Vec<Memory>) -> ExtractReport {
         let result = self.try_restore(members);
         result.unwrap()
     }
@@ -163,7 +163,7 @@ impl World {
         assert_eq!(fs::read_dir(self.base.path()).unwrap().count(), 3);
     }
 
-    fn no_temporaries(&self) {
+    pub(super) fn no_temporaries(&self) {
         for found in walkdir::WalkDir::new(self.path("")) {
             let found = found.unwrap();
             let name = found.file_name().to_string_lossy();
@@ -172,7 +172,7 @@ impl World {
     }
 }
 
-fn mode(path: impl AsRef<Path>) -> u32 {
+pub(super) fn mode(path: impl AsRef<Path>) -> u32 {
     path.as_ref().symlink_metadata().unwrap().mode() & 0o7777
 }
 
@@ -853,7 +853,12 @@ impl Content for Overtaken<'_> {
     }
 
     fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
-        fs::write(self.1, "theirs").unwrap();
+        // A new file, once: a second one might get the inode that the first one set free.
+        if self.0.next == 0 {
+            let beside = self.1.with_extension("new");
+            fs::write(&beside, "theirs").unwrap();
+            fs::rename(&beside, self.1).unwrap();
+        }
         self.0.next_piece()
     }
 }
@@ -886,5 +891,27 @@ fn what_another_process_made_meanwhile_is_kept_when_asked() {
             assert_eq!(kept, outcome == Outcome::Kept);
             assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 1, "nothing is left over");
         }
+    }
+}
+
+#[test]
+fn of_what_another_process_put_in_place_of_a_first_member_nothing_is_overwritten() {
+    for size in [10, 3 << 20] {
+        let world = World::new();
+        let options = ExtractOptions { overwrite: Overwrite::Never, ..ExtractOptions::default() };
+        let mut target = Target::open(&world.path(""), &options, Written::default()).unwrap();
+        let mut told = Told::default();
+        let mut tell = Tell::new(&mut told);
+        let mut first = file("f", b"first");
+        let entry = first.entry.clone();
+        let done = target.file(&safe("f"), &entry, &mut first, &mut tell).unwrap();
+        assert_eq!(done, Outcome::Restored);
+        let memory = file("f", &vec![b'x'; size]);
+        let entry = memory.entry.clone();
+        let path = world.path("f");
+        let mut source = Overtaken(memory, &path);
+        let done = target.file(&safe("f"), &entry, &mut source, &mut tell).unwrap();
+        assert_eq!((done, fs::read(&path).unwrap().as_slice()), (Outcome::Kept, &b"theirs"[..]));
+        assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 1, "nothing is left over");
     }
 }

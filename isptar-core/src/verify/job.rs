@@ -1,6 +1,7 @@
 //! The job on an archive of ours: the passes, and the members.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::claims::Scope;
 use super::survey::{Survey, clean};
@@ -8,7 +9,7 @@ use super::tell::Tell;
 use super::tiles::Tiles;
 use super::walk::{Thing, hidden, walk};
 use super::{VerifyOptions, VerifyReport, claims, classic, frame};
-use crate::archive::{Archive, Member};
+use crate::archive::{Archive, Member, Rereads};
 use crate::content::Content;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, Kind};
@@ -27,7 +28,8 @@ pub(super) fn verify<R: ReadAt>(
     let survey = Survey::take(archive, selection, &mut tell)?;
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
     tell.missing(selection, &survey.met);
-    let mut job = Job { archive, selection, options, survey, tell, previous: None, group: None };
+    let (run, previous, group) = (archive.rereads(), None, None);
+    let mut job = Job { archive, selection, options, survey, tell, run, previous, group };
     if archive.is_classic() {
         classic::verify(&mut job)?;
     } else {
@@ -42,6 +44,7 @@ pub(super) struct Job<'a, R> {
     pub(super) options: &'a VerifyOptions,
     survey: Survey,
     pub(super) tell: Tell<'a>,
+    run: Arc<Rereads>,
     previous: Option<Member<'a, R>>,
     group: Option<Group>,
 }
@@ -170,7 +173,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
             self.tell.report.read += entry.packed.unwrap_or(0);
             Some(0)
         };
-        let mut member = self.archive.next_member(self.previous.take(), entry)?;
+        let mut member = self.archive.next_member_of(&self.run, self.previous.take(), entry)?;
         let mut told = 0;
         let read = loop {
             let len = match member.next_piece() {
