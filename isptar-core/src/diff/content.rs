@@ -62,7 +62,8 @@ impl Fingerprint {
     pub(super) fn update(&mut self, Piece { offset, mut bytes }: Piece<'_>) {
         let mut offset = offset;
         while !bytes.is_empty() {
-            let (number, at) = (offset / BLOCK as u64, (offset % BLOCK as u64) as usize);
+            let number = offset / BLOCK as u64;
+            let at = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
             if number != self.number {
                 self.end_block();
                 self.number = number;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use isptar_core::diff::{Change, ContentChange, Field, Ignore};
 use isptar_core::format::sparse::{Segment, SparseMap};
@@ -606,11 +607,11 @@ fn contents_are_compared_where_holes_are_stored_in_different_ways() {
     let hard = other_name();
     for (n, old) in all(&content).into_iter().enumerate() {
         for (m, new) in all(&content).into_iter().enumerate() {
-            assert_eq!(diff_of(&[old.clone()], &[new]), [""; 0], "{n} {m}");
+            assert_eq!(diff_of(from_ref(&old), &[new]), [""; 0], "{n} {m}");
         }
         for (m, new) in all(&other).into_iter().enumerate() {
             let expected = if (n, m) == (0, 0) { "C f digest" } else { "C f" };
-            assert_eq!(diff_of(&[old.clone()], &[new.clone()]), [expected], "{n} {m}");
+            assert_eq!(diff_of(from_ref(&old), from_ref(&new)), [expected], "{n} {m}");
             // By another name, and of a tar that was read from front to back.
             let [old, new] = [vec![old.clone(), hard.clone()], vec![new, hard.clone()]];
             let (old, new) = (build(&old, 6), build(&new, 6));

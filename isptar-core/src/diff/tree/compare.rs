@@ -328,8 +328,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         fs::write(&path, "content").unwrap();
-        let mut options = CreateOptions::default();
-        options.directory = dir.path().into();
+        let options = CreateOptions { directory: dir.path().into(), ..Default::default() };
         let mut bytes = Vec::new();
         create(&mut WriteSink::new(&mut bytes), &["f".into()], &options, &mut ()).unwrap();
         let archive = Archive::open(bytes).unwrap();
