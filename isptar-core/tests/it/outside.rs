@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use isptar_core::format::text::{digest_text, escape};
@@ -302,6 +303,34 @@ fn hostile_entries_write_nothing_outside() {
     });
     // Enough of them are restored for the test to mean something.
     assert!(restored.load(Ordering::Relaxed) > batches * 100);
+}
+
+/// The same for a user without root's rights, whom other calls are refused.
+#[test]
+fn hostile_entries_write_nothing_outside_for_a_user_either() {
+    const NOBODY: u32 = 65534;
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root || Command::new("setpriv").arg("--version").output().is_err() {
+        // Without root, the test above ran as a user.
+        let required = std::env::var_os("ISPTAR_REQUIRE_TOOLS").is_some_and(|set| set == "1");
+        assert!(!is_root || !required, "required, but there is no setpriv");
+        eprintln!("left out: not root, or there is no setpriv");
+        return;
+    }
+    let base = tempfile::tempdir().unwrap();
+    // Where this program lies may be closed to others.
+    let program = base.path().join("it");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    chown(base.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let ran = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&program)
+        .args(["--exact", "outside::hostile_entries_write_nothing_outside"])
+        .env("TMPDIR", base.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// A tree whose directories are swapped for links while it is restored.
