@@ -377,6 +377,9 @@ pub enum FormatError {
     /// Something required is absent.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// Another archive begins within this one, and its members are none of this one's.
+    #[error("another archive begins here, whose members are not taken")]
+    Another,
     /// Two things that must be the same are not, and where they differ is not known.
     #[error("{what} are not {expected}")]
     Differ {

@@ -1,5 +1,7 @@
 //! The listing of a damaged archive, as far as it can be read.
 
+use std::ops::Range;
+
 use super::probe::Probe;
 use super::window::find;
 use crate::archive::Archive;
@@ -7,10 +9,12 @@ use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, Entry};
 use crate::format::header::Header;
 use crate::format::info::ArchiveInfo;
+use crate::format::member::prologue;
 use crate::format::tables::{Base, Tables};
-use crate::format::{BLOCK, INFO_NAME, gzip, text};
+use crate::format::{BLOCK, INFO_NAME, gzip, text, trailer};
 use crate::io::ReadAt;
 use crate::limits::Limits;
+use crate::observe::Observer;
 use crate::path::MemberPath;
 use crate::writer::prologue_lengths;
 
@@ -22,6 +26,12 @@ const MOST_TRIES: usize = 100;
 
 /// Entries that are compared with what stands where they say.
 const SAMPLE: u64 = 16;
+
+/// Bytes that a damaged archive info and a damaged trailer have at most.
+const MOST_INFO: u64 = 4096;
+
+/// Bytes that may be read to find a listing for each byte of the archive, and in any case.
+const EFFORT: (u64, u64) = (64, 256 << 20);
 
 /// Bytes that are searched at once.
 const STEP: u64 = 1 << 20;
@@ -56,9 +66,40 @@ pub(super) struct OldListing {
     sorted: bool,
     /// Where the last member ends, by the entries.
     members_end: u64,
+    /// Where the archive ends.
+    end: u64,
+    /// Whether it was seen to end there.
+    end_is_known: bool,
+    /// How far the last member that was looked up has moved: the next one has too, as a rule.
+    shift: i64,
     /// The block that was looked at last.
     cached: Option<(usize, Vec<Entry>)>,
     limits: Limits,
+}
+
+/// What it costs to find a listing: a file may be full of what looks like one.
+pub(super) struct Effort<'o> {
+    observer: &'o dyn Observer,
+    left: u64,
+}
+
+impl<'o> Effort<'o> {
+    pub(super) fn new(observer: &'o dyn Observer, len: u64) -> Self {
+        Self { observer, left: len.saturating_mul(EFFORT.0).saturating_add(EFFORT.1) }
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<()> {
+        self.left = self.left.saturating_sub(bytes);
+        self.go_on()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.observer.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
 }
 
 /// What the listing says of a member.
@@ -85,7 +126,12 @@ pub(super) fn begins_listing(text: &[u8], limits: &Limits) -> bool {
 impl OldListing {
     /// Finds the listing of the archive in `source`: where its info says that it is, else the last
     /// one in the file that can be its own.
-    pub(super) fn find<R: ReadAt>(source: &R, len: u64, limits: Limits) -> Result<Option<Self>> {
+    pub(super) fn find<R: ReadAt>(
+        source: &R,
+        len: u64,
+        limits: Limits,
+        observer: &dyn Observer,
+    ) -> Result<Option<Self>> {
         let opened = match Archive::open_with(source, limits) {
             Ok(archive) if archive.is_classic() => {
                 return Err(Error::Foreign { what: "an archive of the original isptar" });
@@ -95,16 +141,20 @@ impl OldListing {
             Err(_) => None,
         };
         let mut probe = Probe::new(source, len, limits);
+        let mut effort = Effort::new(observer, len);
         if let Some(header) = opened {
-            let listing = Self::read(&mut probe, header, len, limits)?;
+            let listing = Self::read(&mut probe, header, len, limits, &mut effort)?;
             if listing.is_of_archive() {
                 return Ok(Some(listing));
             }
         }
         let mut before = len;
         for _ in 0..MOST_TRIES {
-            let Some(header) = find_header(source, before)? else { break };
-            let mut listing = Self::read(&mut probe, header, len, limits)?;
+            if effort.is_spent() {
+                break;
+            }
+            let Some(header) = find_header(source, before, &effort)? else { break };
+            let mut listing = Self::read(&mut probe, header, len, limits, &mut effort)?;
             if listing.is_of_archive() || listing.is_pushed(&mut probe)? {
                 return Ok(Some(listing));
             }
@@ -133,6 +183,11 @@ impl OldListing {
             // No archive can be stored there: the prologue of this one is.
             return Ok(true);
         }
+        // Or they were inserted before all members: no archive begins where the inner one would.
+        let is_inserted = match probe.prologue_end(0)? {
+            Some(end) if probe.prologue_end(by)?.is_none() => !probe.is_whole_member(end)?,
+            _ => false,
+        };
         for number in 0..SAMPLE {
             let Some(entry) = self.entry(probe, number)? else { break };
             let Some(location) = entry.location.filter(|location| location.depth == 0) else {
@@ -142,10 +197,10 @@ impl OldListing {
             let (here, there) =
                 (stands(location.offset)?, stands(location.offset.saturating_add(by))?);
             if here != there {
-                return Ok(here);
+                return Ok(here || is_inserted);
             }
         }
-        Ok(false)
+        Ok(is_inserted)
     }
 
     /// Returns where the members end, by what the archive says.
@@ -154,11 +209,12 @@ impl OldListing {
     }
 
     /// Reads what is whole of the listing behind the header at `header`.
-    fn read<R: ReadAt>(
+    pub(super) fn read<R: ReadAt>(
         probe: &mut Probe<'_, R>,
         header: u64,
         len: u64,
         limits: Limits,
+        effort: &mut Effort<'_>,
     ) -> Result<Self> {
         let mut listing = Self {
             blocks: Vec::new(),
@@ -169,6 +225,9 @@ impl OldListing {
             bases: Vec::new(),
             sorted: true,
             members_end: 0,
+            end: len,
+            end_is_known: false,
+            shift: 0,
             cached: None,
             limits,
         };
@@ -180,28 +239,55 @@ impl OldListing {
         }
         let most = limits.listing.min(5 << 20).saturating_add(limits.line);
         let (mut at, mut gap) = (header + HEADER, false);
+        listing.end = at.min(len);
         while at < len && listing.info.is_none() {
-            if let Ok(next) = probe.decode(at, most)? {
+            let decoded = probe.decode(at, most)?;
+            effort.spend(probe.spent())?;
+            if let Ok(next) = decoded {
                 if !listing.take(probe.text(), at, &mut gap) {
                     break;
+                }
+                listing.end = next;
+                if next - at == trailer::LEN as u64 && probe.is_trailer(at)? {
+                    listing.end_is_known = true;
+                    return Ok(listing);
                 }
                 at = next;
             } else {
                 gap = true;
-                let Some(next) = probe.window.find_head(at + 1)? else { break };
+                // Heads that overlap are searched again only as long as that costs little.
+                let from = if effort.is_spent() { probe.stopped(at).max(at + 1) } else { at + 1 };
+                let Some(next) = probe.window.find_head(from)? else { break };
                 at = next;
             }
         }
+        listing.end = listing.archive_end(probe, len)?;
+        listing.end_is_known = listing.info.is_some();
         if let Some(info) = &listing.info {
             listing.created = info.created.or(listing.created);
         }
         Ok(listing)
     }
 
+    /// Returns where the archive ends, whose last good stream ends at `self.end`.
+    fn archive_end<R: ReadAt>(&self, probe: &mut Probe<'_, R>, len: u64) -> Result<u64> {
+        let end = self.end;
+        if self.info.is_none() {
+            // Archive info and trailer are damaged, or there is more than they would be.
+            return Ok(if len - end <= MOST_INFO { len } else { end });
+        }
+        let follows = probe.window.peek(end, gzip::HEAD.len())? == gzip::HEAD;
+        let has_trailer = probe.is_trailer(end)? || !follows;
+        Ok(if has_trailer { end.saturating_add(trailer::LEN as u64).min(len) } else { end })
+    }
+
     /// Takes the text of a stream behind the header; returns whether more may follow.
     fn take(&mut self, text: &[u8], offset: u64, gap: &mut bool) -> bool {
         if text.starts_with(b"listing_header=") {
             self.info = ArchiveInfo::parse(text).ok();
+            return self.info.is_some();
+        }
+        if text == prologue().0 {
             return false;
         }
         if let Some((entries, is_last)) = parse_block(text, &self.limits) {
@@ -248,6 +334,12 @@ impl OldListing {
         self.blocks.push(Block { offset, first, last, number, entries, starts, after_gap });
     }
 
+    /// Returns where the archive ends, and whether it was seen to end there: behind, there may be
+    /// damaged parts of the listing else.
+    pub(super) fn end(&self) -> (u64, bool) {
+        (self.end, self.end_is_known)
+    }
+
     /// Returns whether all of the listing is there.
     pub(super) fn is_complete(&self) -> bool {
         !self.ends_in_gap && self.blocks.iter().all(|block| !block.after_gap)
@@ -284,7 +376,16 @@ impl OldListing {
             let to = self.blocks.partition_point(|block| starts(block).0 <= *moved.end());
             (from, to.max(from))
         };
-        for index in from..to {
+        // Numbers ascend.
+        let passed = self.blocks.partition_point(|block| {
+            after.is_some_and(|after| block.number + block.entries <= after + 1)
+        });
+        let from = from.max(passed);
+        let likely = match self.sorted {
+            true => 0..0,
+            false => self.likely(offset, from..to),
+        };
+        for index in likely.clone().chain((from..to).filter(|index| !likely.contains(index))) {
             let number = self.blocks[index].number;
             let found =
                 self.entries_of(probe, index)?.iter().zip(number..).find(|(entry, number)| {
@@ -296,10 +397,22 @@ impl OldListing {
                         })
                 });
             if let Some((entry, number)) = found {
-                return Ok(Lookup::Found(number, Box::new(entry.clone())));
+                let entry = Box::new(entry.clone());
+                let claimed = entry.location.map_or(offset, |location| location.offset);
+                self.shift = claimed.wrapping_sub(offset).cast_signed();
+                return Ok(Lookup::Found(number, entry));
             }
         }
         if self.is_complete() { Ok(Lookup::Absent) } else { Ok(self.in_gap(path, offset)) }
+    }
+
+    /// Returns which of some blocks have a member that has moved as far as the one before.
+    fn likely(&self, offset: u64, among: Range<usize>) -> Range<usize> {
+        let Some(claimed) = offset.checked_add_signed(self.shift) else { return 0..0 };
+        let starts = |block: &Block| block.starts.unwrap_or((0, u64::MAX));
+        let from = self.blocks.partition_point(|block| starts(block).1 < claimed);
+        let to = self.blocks.partition_point(|block| starts(block).0 <= claimed);
+        from.max(among.start)..to.min(among.end).max(from.max(among.start))
     }
 
     /// Returns whether a name, or a place, is in a part that is missing.
@@ -376,7 +489,7 @@ fn parse_block(text: &[u8], limits: &Limits) -> Option<(Vec<Entry>, bool)> {
 }
 
 /// Finds the last header of a `.backup.info` that begins before `before`.
-fn find_header<R: ReadAt>(source: &R, before: u64) -> Result<Option<u64>> {
+fn find_header<R: ReadAt>(source: &R, before: u64, effort: &Effort<'_>) -> Result<Option<u64>> {
     let mut pattern = gzip::HEAD.to_vec();
     // One stored block of 512 bytes, as the writer always makes it.
     pattern.extend_from_slice(&[1, 0, 2, 0xff, 0xfd]);
@@ -386,6 +499,7 @@ fn find_header<R: ReadAt>(source: &R, before: u64) -> Result<Option<u64>> {
     let mut end = before;
     let mut bytes = Vec::new();
     while end > 0 {
+        effort.go_on()?;
         let start = end.saturating_sub(STEP);
         let until = end.saturating_add(overlap).min(size);
         bytes.resize(usize::try_from(until - start).unwrap_or(0), 0);

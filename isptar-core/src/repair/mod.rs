@@ -14,6 +14,7 @@
 mod listing;
 mod probe;
 mod repack;
+mod rest;
 mod scan;
 mod spool;
 mod window;
@@ -21,7 +22,7 @@ mod write;
 
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::format::BLOCK;
 use crate::format::header::Header;
 use crate::io::{ReadAt, Sink, Tolerant};
@@ -31,6 +32,7 @@ use crate::writer::{ArchiveWriter, WriterOptions};
 
 use listing::OldListing;
 use probe::Probe;
+use rest::Rest;
 use scan::{Scanned, Scanner};
 use spool::Spool;
 use write::{Joiner, Target};
@@ -83,6 +85,13 @@ pub struct RepairReport {
     pub rebuilt: u64,
     /// Entries without bytes in this archive, carried over from the listing.
     pub carried: u64,
+    /// Places that hold members which are not taken, because they belong to another archive: one
+    /// that stands behind the end of this one, or that begins within it.
+    pub others: u64,
+    /// Where the first of them begins.
+    pub other_start: Option<u64>,
+    /// Bytes behind the end of the archive in which no member is.
+    pub surplus: u64,
     /// Whether the end of the members was found; else nobody knows what came behind.
     pub ended: bool,
     /// What became of the listing.
@@ -96,7 +105,7 @@ pub struct RepairReport {
 impl RepairReport {
     /// Returns whether something is lost, or may be.
     pub fn is_incomplete(&self) -> bool {
-        self.lost > 0 || self.damaged > 0 || !self.ended
+        self.lost > 0 || self.damaged > 0 || self.others > 0 || !self.ended
     }
 }
 
@@ -183,10 +192,16 @@ fn first_pass<R: ReadAt>(
 ) -> Result<(Scanned, Option<OldListing>)> {
     let limits = options.limits;
     let len = source.size().map_err(|source| Error::Input { offset: 0, source })?;
-    let mut listing = OldListing::find(source, len, limits)?;
+    let mut listing = OldListing::find(source, len, limits, observer)?;
     observer.event(Event::Planned { members: 0, bytes: len });
     let spool = Spool::new(options.spool.clone());
     let scanned = Scanner::new(source, len, listing.as_mut(), spool, limits).run(observer)?;
+    let mut scanned = scanned;
+    let end = listing.as_ref().map(OldListing::end).or(scanned.archive_end);
+    if let Some((end, is_known)) = end {
+        let rest = Rest::behind(source, end, limits, observer)?;
+        scanned.rest = rest.filter(|rest| is_known || rest.has_members);
+    }
     let is_empty = scanned.members == 0 && !(scanned.ended && scanned.spool.mark() == 0);
     if is_empty {
         return Err(nothing(source, len, limits)?);
@@ -204,6 +219,8 @@ fn nothing<R: ReadAt>(source: &R, len: u64, limits: Limits) -> Result<Error> {
     let is_ours = probe.text() == crate::format::member::prologue().0;
     Ok(if !is_ours && (is_tar || probe.is_likely(0)?) {
         Error::Foreign { what: "a tar of another program" }
+    } else if let Some(len) = rest::find_beginning(source, limits)? {
+        FormatError::Surplus { place: "before the beginning of the archive", len }.at(0)
     } else {
         Error::NothingWhole { size: len }
     })

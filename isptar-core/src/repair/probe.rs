@@ -162,6 +162,32 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         }
     }
 
+    /// Returns where decoding stopped that began at `at`.
+    pub(super) fn stopped(&self, at: u64) -> u64 {
+        at + self.unpacker.packed()
+    }
+
+    /// Returns how many bytes, packed and not, the last decoding went through.
+    pub(super) fn spent(&self) -> u64 {
+        self.unpacker.packed() + self.stream.len() as u64
+    }
+
+    /// Returns where a prologue ends that begins at `at`.
+    pub(super) fn prologue_end(&mut self, at: u64) -> Result<Option<u64>> {
+        match self.decode(at, BLOCK as u64)? {
+            Ok(end) if self.stream == prologue().0 => match self.prologue(end)? {
+                Step::Prologue(end) => Ok(Some(end)),
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns whether a whole member begins at `at`.
+    pub(super) fn is_whole_member(&mut self, at: u64) -> Result<bool> {
+        Ok(matches!(self.step(at)?, Step::Unit(_)))
+    }
+
     /// Returns what [`Self::decode`] decoded.
     pub(super) fn text(&self) -> &[u8] {
         &self.stream
@@ -219,7 +245,8 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         self.members(at, end)
     }
 
-    fn is_trailer(&mut self, at: u64) -> Result<bool> {
+    /// Returns whether a size trailer stands at `at`.
+    pub(super) fn is_trailer(&mut self, at: u64) -> Result<bool> {
         const LEN: usize = trailer::LEN;
         let bytes = self.window.peek(at, LEN)?.first_chunk::<LEN>();
         Ok(bytes.is_some_and(|bytes| SizeTrailer::parse(bytes).is_ok()))

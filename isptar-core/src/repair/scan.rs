@@ -12,15 +12,18 @@
 //! - it is followed by a `.backup.info`, which says where its archive began: all that was found
 //!   since then is given up. A prologue says the same from the front.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::listing::{Lookup, OldListing, digest_error};
+use super::listing::{Effort, Lookup, OldListing, digest_error};
 use super::probe::{Broken, Probe, Resume, Step, Unit, Whole};
+use super::rest::Rest;
 use super::spool::Spool;
 use crate::archive::check_agreement;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Digest, Entry, Kind, Location};
 use crate::format::gzip;
+use crate::format::header::Header;
 use crate::format::info::ArchiveInfo;
 use crate::io::ReadAt;
 use crate::limits::Limits;
@@ -32,6 +35,12 @@ use crate::writer::prologue_lengths;
 
 /// Kinds of damage that are remembered in words; beyond, its place alone is.
 const MOST_KINDS: usize = 10_000;
+
+/// Bytes of names and words of damage that are remembered, and as many of the runs.
+const MOST_WORDS: usize = 4 << 20;
+
+/// The number of damage that is another archive, and of which nothing else is remembered.
+pub(super) const OTHER: u64 = u64::MAX - 1;
 
 /// Runs of searched members that can be given up again.
 const MOST_RUNS: usize = 10_000;
@@ -63,6 +72,10 @@ pub(super) struct Scanned {
     pub(super) sorted: bool,
     /// What hard links lead to.
     pub(super) links: Links,
+    /// Where the archive ends, when its end was found; see [`OldListing::end`].
+    pub(super) archive_end: Option<(u64, bool)>,
+    /// What stands behind that.
+    pub(super) rest: Option<Rest>,
     /// When the archive was begun, by the header of a listing that cannot be read.
     pub(super) created: Option<u64>,
 }
@@ -70,6 +83,8 @@ pub(super) struct Scanned {
 /// A run of members that began with a search.
 #[derive(Debug)]
 struct Run {
+    /// Bytes of names and words.
+    size: usize,
     start: u64,
     mark: u64,
     /// Where the damaged stream that it was found in should end.
@@ -90,6 +105,7 @@ pub(super) struct Scanner<'a, 'b, R> {
     lister: Probe<'a, R>,
     listing: Option<&'b mut OldListing>,
     limits: Limits,
+    len: u64,
     end: u64,
     found: Scanned,
     /// Damage that goes on.
@@ -104,7 +120,10 @@ pub(super) struct Scanner<'a, 'b, R> {
     last_number: Option<u64>,
     /// Within an archive that is stored in this one.
     alien: bool,
-    runs: Vec<Run>,
+    runs: VecDeque<Run>,
+    /// Bytes of names and words in them, and in the damages found.
+    run_bytes: usize,
+    said: usize,
     /// In step since the last of them began.
     in_run: bool,
     /// Where the stored stream should end in which the search began.
@@ -136,6 +155,8 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             members: 0,
             sorted: true,
             links: Links::default(),
+            archive_end: None,
+            rest: None,
             created: None,
         };
         Self {
@@ -143,6 +164,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             lister: Probe::new(source, len, limits),
             listing,
             limits,
+            len,
             end,
             found,
             open: None,
@@ -152,7 +174,9 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             last: None,
             last_number: None,
             alien: false,
-            runs: Vec::new(),
+            runs: VecDeque::new(),
+            run_bytes: 0,
+            said: 0,
             in_run: false,
             claimed: 0,
             wasted: 0,
@@ -178,7 +202,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             observer.event(Event::Progress { bytes: at.saturating_sub(told) });
             told = told.max(at);
             let searched = matches!(next, Next::Search(_));
-            next = self.step(at, searched)?;
+            next = self.step(at, searched, observer)?;
         }
         self.close(self.end)?;
         observer.event(Event::Progress { bytes: self.end.saturating_sub(told) });
@@ -200,7 +224,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         Ok(None)
     }
 
-    fn step(&mut self, at: u64, searched: bool) -> Result<Next> {
+    fn step(&mut self, at: u64, searched: bool, observer: &dyn Observer) -> Result<Next> {
         if searched {
             (self.certain, self.in_run) = (false, false);
         }
@@ -214,11 +238,12 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
                     self.found.is_stored = end == prologue_lengths()[0];
                 } else {
                     self.alien = true;
-                    self.damage(at, inner(), None);
+                    self.close(at)?;
+                    self.damage(at, FormatError::Another, None);
                 }
                 Ok(Next::At(end))
             }
-            Step::Info(end, header) => self.info(at, end, header.size, header.mtime),
+            Step::Info(end, header) => self.info(at, end, &header, observer),
             Step::Trailer(end) => self.trailer(at, end),
             Step::Stray(end, kind, path) => {
                 self.damage(at, kind, path.filter(|_| self.open.is_none() && !self.alien));
@@ -248,8 +273,14 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
 
     fn record(&mut self, range: &Range<u64>, damage: Damage) -> Result<()> {
         let number = self.found.damages.len();
-        if number < MOST_KINDS {
+        let bytes = self.said + words(&damage.kind, damage.path.as_ref());
+        if number < MOST_KINDS && bytes <= MOST_WORDS {
+            self.said = bytes;
             self.found.damages.push(damage);
+        } else if damage.kind == FormatError::Another {
+            return self.found.spool.damage(range, OTHER);
+        } else {
+            return self.found.spool.damage(range, u64::MAX);
         }
         self.found.spool.damage(range, number as u64)
     }
@@ -257,7 +288,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     fn broken(&mut self, at: u64, broken: Broken, searched: bool) -> Result<Next> {
         self.wasted = self.wasted.saturating_add(broken.wasted);
         let is_within = |run: &Run| at < run.claimed && run.start < run.claimed;
-        if self.in_run && self.runs.last().is_some_and(is_within) {
+        if self.in_run && self.runs.back().is_some_and(is_within) {
             // What was found in a stored stream did not lead out of it: it was what is stored.
             self.give_up(None)?;
             self.in_run = false;
@@ -326,10 +357,15 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
 
     fn begin_run(&mut self, start: u64) {
         let Some((from, kind, path)) = &self.open else { return };
-        if self.runs.len() == MOST_RUNS {
-            self.runs.remove(0);
+        let size =
+            words(kind, path.as_ref()) + self.last.as_ref().map_or(0, |last| last.as_bytes().len());
+        self.run_bytes += size;
+        while self.runs.len() == MOST_RUNS || self.run_bytes > MOST_WORDS {
+            let Some(first) = self.runs.pop_front() else { break };
+            self.run_bytes -= first.size;
         }
-        self.runs.push(Run {
+        self.runs.push_back(Run {
+            size,
             start,
             mark: self.found.spool.mark(),
             claimed: self.claimed,
@@ -417,7 +453,14 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     }
 
     /// Meets the header of a listing, of `size` bytes of text, that is not the one we know.
-    fn info(&mut self, at: u64, end: u64, size: u64, mtime: i64) -> Result<Next> {
+    fn info(
+        &mut self,
+        at: u64,
+        end: u64,
+        header: &Header,
+        observer: &dyn Observer,
+    ) -> Result<Next> {
+        let (size, mtime) = (header.size, header.mtime);
         if self.alien {
             self.damage(at, inner(), None);
             return Ok(Next::At(end));
@@ -426,6 +469,10 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
             self.close(at)?;
             self.found.ended = true;
             self.found.created = u64::try_from(mtime).ok().filter(|&mtime| mtime > 0);
+            let mut effort = Effort::new(observer, self.end);
+            let (probe, limits) = (&mut self.lister, self.limits);
+            let listing = OldListing::read(probe, at, self.len, limits, &mut effort)?;
+            self.found.archive_end = Some(listing.end());
             self.end = at;
             return Ok(Next::Done);
         }
@@ -464,9 +511,12 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
 
     /// Gives up the runs that began at `start` or later, or else the one that goes on.
     fn give_up(&mut self, start: Option<u64>) -> Result<()> {
-        let going_on = self.runs.last().filter(|_| self.in_run).map(|run| run.start);
+        let going_on = self.runs.back().filter(|_| self.in_run).map(|run| run.start);
         let start = start.or(going_on).unwrap_or(u64::MAX);
-        while let Some(run) = self.runs.pop_if(|run| run.start >= start) {
+        while self.runs.back().is_some_and(|run| run.start >= start)
+            && let Some(run) = self.runs.pop_back()
+        {
+            self.run_bytes -= run.size;
             self.found.spool.truncate(run.mark)?;
             self.found.members = run.members;
             self.found.sorted = run.sorted;
@@ -480,6 +530,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         if self.certain && !self.alien {
             // The end of the archive, whose listing is lost altogether.
             self.close(at)?;
+            self.found.archive_end = Some((end, true));
             self.found.ended = true;
             self.end = at;
             return Ok(Next::Done);
@@ -491,6 +542,11 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
         self.alien = false;
         Ok(Next::Search(end))
     }
+}
+
+/// Returns about how much memory what is known of some damage takes.
+fn words(kind: &FormatError, path: Option<&MemberPath>) -> usize {
+    kind.to_string().len() + path.map_or(0, |path| path.as_bytes().len())
 }
 
 /// Returns whether a member is a hard link to itself, which no entry can say.

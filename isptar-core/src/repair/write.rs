@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::listing::OldListing;
 use super::probe::Probe;
 use super::repack::Repacker;
-use super::scan::{Damage, Scanned};
+use super::rest::Rest;
+use super::scan::{Damage, OTHER, Scanned};
 use super::spool::{Found, Record};
 use super::{ListingState, RepairReport};
 use crate::error::{Error, FormatError, Result};
@@ -119,6 +120,9 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         if let Some(listing) = listing {
             self.missing(listing, next, None)?;
         }
+        if let Some(rest) = scanned.rest {
+            self.tell_rest(&rest);
+        }
         if !self.report.ended {
             let offset = self.source.size().map_err(|source| Error::Input { offset: 0, source })?;
             let error = FormatError::Missing("listing").at(offset);
@@ -127,15 +131,34 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         Ok(())
     }
 
+    /// Tells what stands behind the end of the archive.
+    fn tell_rest(&mut self, rest: &Rest) {
+        if rest.has_members {
+            self.report.others += 1;
+            self.report.other_start.get_or_insert(rest.range.start);
+        } else {
+            self.report.surplus += rest.range.end - rest.range.start;
+        }
+        let (range, error) = (rest.range.clone(), &rest.to_error());
+        self.observer.event(Event::Damaged { range, error });
+    }
+
     /// Takes damaged bytes: where the listing is whole it says by name what is lost.
     fn damage(&mut self, range: &Range<u64>, number: u64) {
         self.recent = Some((range.clone(), number));
         let damage = usize::try_from(number).ok().and_then(|number| self.damages.get(number));
-        if self.report.listing == ListingState::Whole {
+        let is_other =
+            number == OTHER || damage.is_some_and(|damage| damage.kind == FormatError::Another);
+        if self.report.listing == ListingState::Whole && !is_other {
             return;
         }
-        let kind =
-            damage.map_or(FormatError::Missing("whole member"), |damage| damage.kind.clone());
+        self.report.others += u64::from(is_other);
+        if is_other {
+            self.report.other_start.get_or_insert(range.start);
+        }
+        let unknown =
+            if is_other { FormatError::Another } else { FormatError::Missing("whole member") };
+        let kind = damage.map_or(unknown, |damage| damage.kind.clone());
         if let Some(path) = damage.and_then(|damage| damage.path.clone()) {
             let (range, kind) = (range.clone(), kind.clone());
             self.lose(&path, &Error::CorruptMember { path: path.clone(), range, kind });
