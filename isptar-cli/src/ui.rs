@@ -156,9 +156,11 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    /// Returns a name as it is to be shown: raw in pipes and files, escaped on a terminal.
+    /// Returns a name as it is to be shown in a line: raw in pipes and files, escaped on a terminal,
+    /// and where it would make two lines of one.
     pub(crate) fn name(&self, name: &[u8]) -> Vec<u8> {
-        if self.terminal { printable(name).into_bytes() } else { name.to_vec() }
+        let escapes = self.terminal || name.contains(&b'\n');
+        if escapes { printable(name).into_bytes() } else { name.to_vec() }
     }
 
     /// Returns whether to use colours.
