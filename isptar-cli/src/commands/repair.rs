@@ -80,6 +80,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut reporter = Reporter::new(ui, &signals, telling, stream);
     match job(args, new, &mut reporter, ui) {
         Ok(report) => {
+            if let Some(start) = report.other_start {
+                let from = start.saturating_add(1);
+                reporter.note(&format!(
+                    "hint: tail -c +{from} ARCHIVE >REST, then isptar repair REST NEW, gets at the \
+                     members of another archive"
+                ));
+            }
             let summary = summary_json(&report, new.is_none());
             Ok(reporter.finish(&summary_text(&report, new.is_none()), summary, exit(&report)))
         }
@@ -130,22 +137,29 @@ fn check_other(damaged: &Source<File>, new: &Path) -> std::io::Result<bool> {
 fn exit(report: &RepairReport) -> Exit {
     Exit::Incomplete
         .when(u64::from(report.is_incomplete()))
-        .max(Exit::Warnings.when(report.rebuilt.max(report.unreadable)))
+        .max(Exit::Warnings.when(report.rebuilt.max(report.unreadable).max(report.surplus)))
 }
 
 /// Returns the summary line.
 fn summary_text(report: &RepairReport, dry_run: bool) -> String {
     let members = count(report.members, "member");
-    let mut text = if dry_run {
+    let mut text = String::new();
+    if report.lost > 0 {
+        text.push_str(&format!("lost {}, ", count(report.lost, "member")));
+    }
+    text.push_str(&if dry_run {
         format!("{members} whole, {}", size(report.bytes))
     } else {
         let archive = size(report.archive_size);
         format!("saved {members}, {} in {archive}", size(report.bytes))
-    };
-    text.push_str(&format!(", {} known to be lost", report.lost));
+    });
     if report.damaged > 0 {
         let places = count(report.damaged, "place");
         text.push_str(&format!(", {} damaged at {places}", size(report.damaged_bytes)));
+    }
+    if report.others > 0 {
+        let places = count(report.others, "place");
+        text.push_str(&format!(", members of other archives at {places} not taken"));
     }
     if report.unreadable > 0 {
         text.push_str(&format!(", {} unreadable", size(report.unreadable)));
@@ -178,6 +192,8 @@ fn summary_json(report: &RepairReport, dry_run: bool) -> json::Object {
         ("lost", report.lost),
         ("damaged", report.damaged),
         ("damaged_bytes", report.damaged_bytes),
+        ("others", report.others),
+        ("surplus", report.surplus),
         ("unreadable", report.unreadable),
         ("rebuilt", report.rebuilt),
         ("carried", report.carried),
@@ -236,16 +252,14 @@ mod tests {
         let mut report = RepairReport::default();
         (report.members, report.bytes, report.archive_size) = (3, 2048, 1024);
         report.ended = true;
-        assert_eq!(
-            summary_text(&report, false),
-            "saved 3 members, 2.0 KiB in 1.0 KiB, 0 known to be lost"
-        );
+        assert_eq!(summary_text(&report, false), "saved 3 members, 2.0 KiB in 1.0 KiB");
         (report.damaged, report.damaged_bytes, report.rebuilt) = (2, 512, 3);
+        (report.lost, report.others) = (2, 1);
         report.ended = false;
         assert_eq!(
             summary_text(&report, true),
-            "3 members whole, 2.0 KiB, 0 known to be lost, 512 bytes damaged at 2 places, its end \
-             is missing, the listing was lost: 3 entries made from tar headers, without nanoseconds"
+            "lost 2 members, 3 members whole, 2.0 KiB, 512 bytes damaged at 2 places, members of \
+             other archives at 1 place not taken, its end is missing, the listing was lost: 3 entries made from tar headers, without nanoseconds"
         );
         assert_eq!(summary_json(&report, true)["listing"], "missing");
     }

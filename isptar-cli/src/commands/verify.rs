@@ -195,6 +195,10 @@ fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
             text.push_str(&format!(", {number} {what}"));
         }
     }
+    if report.by_headers > 0 {
+        let number = report.by_headers;
+        text.push_str(&format!(", {number} by their own headers: their entries are lost"));
+    }
     if !quick || unlisted {
         text.push_str(&format!(", {} of content read", size(report.bytes)));
     }
@@ -209,6 +213,7 @@ fn summary_json(report: &VerifyReport, quick: bool, unlisted: bool) -> json::Obj
     for (key, value) in [
         ("members", report.members),
         ("whole", report.whole),
+        ("by_headers", report.by_headers),
         ("damaged", report.damaged),
         ("strays", report.strays),
         ("unnamed", report.unnamed),

@@ -188,9 +188,10 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             let recent = self.recent.as_ref();
             let kind = recent.and_then(|(_, number)| usize::try_from(*number).ok());
             let kind = kind.and_then(|number| self.damages.get(number));
-            let kind =
-                kind.map_or(FormatError::Missing("whole member"), |found| found.kind.clone());
-            self.lose(&entry.path, &corrupt(&entry, kind));
+            let kind = kind.map_or(GONE, |found| found.kind.clone());
+            self.lose(&entry.path, &corrupt(&entry, words_of_loss(kind)));
+            // What was met there speaks of the first one alone.
+            self.recent = None;
         }
         Ok(())
     }
@@ -260,6 +261,18 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             self.observer.event(Event::Done { entry });
         }
         Ok(())
+    }
+}
+
+/// What is said of a member of which nothing is known but that it is not there.
+const GONE: FormatError = FormatError::Missing("a whole stream of it");
+
+/// Returns what is said of a lost member, by what was met where it should be.
+fn words_of_loss(kind: FormatError) -> FormatError {
+    match kind {
+        // That was said of other bytes, which are none of the archive's.
+        FormatError::Missing("entry of a member" | "whole member") | FormatError::Another => GONE,
+        kind => kind,
     }
 }
 

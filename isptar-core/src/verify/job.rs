@@ -7,13 +7,14 @@ use super::claims::Scope;
 use super::survey::{Survey, clean};
 use super::tell::Tell;
 use super::tiles::Tiles;
-use super::walk::{Thing, hidden, walk};
+use super::walk::{See, Thing, hidden, walk};
 use super::{VerifyOptions, VerifyReport, claims, classic, frame};
 use crate::archive::{Archive, Member, Rereads};
 use crate::content::Content;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::ReadAt;
+use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::select::Selection;
 
@@ -27,7 +28,6 @@ pub(super) fn verify<R: ReadAt>(
     let mut tell = Tell::new(observer);
     let survey = Survey::take(archive, selection, &mut tell)?;
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
-    tell.missing(selection, &survey.met);
     let (run, previous, group) = (archive.rereads(), None, None);
     let mut job = Job { archive, selection, options, survey, tell, run, previous, group };
     if archive.is_classic() {
@@ -35,7 +35,12 @@ pub(super) fn verify<R: ReadAt>(
     } else {
         job.ours()?;
     }
-    Ok(job.tell.report)
+    let Job { mut tell, survey, .. } = job;
+    // Members whose entries are lost are met by their headers, if those were looked at.
+    if survey.lost_blocks == 0 || !options.quick && !archive.is_classic() {
+        tell.missing(selection, &survey.met);
+    }
+    Ok(tell.report)
 }
 
 pub(super) struct Job<'a, R> {
@@ -251,24 +256,22 @@ impl<'a, R: ReadAt> Job<'a, R> {
 
     /// Tells what stands in a range of bytes that no entry speaks of.
     fn tell_gap(&mut self, gap: Range<u64>) -> Result<()> {
+        if self.options.quick && self.survey.lost_blocks > 0 {
+            // The damage of the listing was told.
+            return Ok(());
+        }
         if self.options.quick {
             self.tell.stray(gap.clone(), &surplus(&gap));
             return Ok(());
         }
-        let tell = &mut self.tell;
-        let walked =
-            walk(self.archive.source(), gap.clone(), self.archive.limits(), &mut |range, thing| {
-                tell.go_on()?;
-                let error = match thing {
-                    Thing::Member(entry) => Error::Unlisted { path: entry.path },
-                    Thing::Streams | Thing::Damage(None, _) => surplus(&range),
-                    Thing::Damage(Some(entry), kind) => {
-                        Error::CorruptMember { path: entry.path, range: range.clone(), kind }
-                    }
-                };
-                tell.stray(range, &error);
-                Ok(())
-            });
+        let (source, limits) = (self.archive.source(), self.archive.limits());
+        let mut gap_seen = Gap {
+            tell: &mut self.tell,
+            selection: self.selection,
+            survey: &mut self.survey,
+            limits,
+        };
+        let walked = walk(source, gap.clone(), limits, &mut gap_seen);
         match walked {
             Err(error @ Error::Input { .. }) => {
                 self.tell.stray(gap, &error);
@@ -276,6 +279,63 @@ impl<'a, R: ReadAt> Job<'a, R> {
             }
             walked => walked,
         }
+    }
+}
+
+/// Takes what stands in a range of bytes that no entry speaks of.
+struct Gap<'j, 'a> {
+    tell: &'j mut Tell<'a>,
+    selection: &'j Selection,
+    survey: &'j mut Survey,
+    limits: &'j Limits,
+}
+
+impl Gap<'_, '_> {
+    /// Takes a member whose entry may be in the damaged part of the listing.
+    fn unlisted(&mut self, entry: &Entry, damage: Option<Error>) {
+        let path = clean(&entry.path, self.limits);
+        let met = &mut self.survey.met;
+        let meant = self.selection.matches(&path, entry.kind == Kind::Directory, |hit| {
+            met.insert(hit);
+        });
+        match damage {
+            _ if !meant => {}
+            Some(error) => self.tell.damaged(&entry.path, &error),
+            None => {
+                let bytes = &mut self.tell.report.bytes;
+                *bytes = bytes.saturating_add(entry.kind.size());
+                self.tell.report.by_headers += 1;
+                self.tell.whole(entry);
+            }
+        }
+    }
+}
+
+impl See for Gap<'_, '_> {
+    fn go_on(&self) -> Result<()> {
+        self.tell.go_on()
+    }
+
+    fn see(&mut self, range: Range<u64>, thing: Thing) {
+        let entries_are_lost = self.survey.lost_blocks > 0;
+        let error = match thing {
+            Thing::Member(entry) if entries_are_lost => return self.unlisted(&entry, None),
+            Thing::Member(entry) => Error::Unlisted { path: entry.path },
+            Thing::Damage(Some(entry), kind) => {
+                let path = entry.path.clone();
+                let error = Error::CorruptMember { path, range: range.clone(), kind };
+                if entries_are_lost {
+                    return self.unlisted(&entry, Some(error));
+                }
+                error
+            }
+            Thing::Damage(None, kind) if entries_are_lost => {
+                let error = kind.at(range.start);
+                return self.tell.unnamed(range, &error);
+            }
+            Thing::Streams | Thing::Damage(None, _) => surplus(&range),
+        };
+        self.tell.stray(range, &error);
     }
 }
 

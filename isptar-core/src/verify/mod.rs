@@ -41,6 +41,9 @@ pub struct VerifyReport {
     pub members: u64,
     /// Of these, members that are as the listing says.
     pub whole: u64,
+    /// Of the whole ones, members whose entries are lost with a part of the listing: they are whole
+    /// by their own headers and CRCs.
+    pub by_headers: u64,
     /// Of these, members that are not.
     pub damaged: u64,
     /// Places between members that no entry speaks of, or that several do.

@@ -29,6 +29,8 @@ pub(super) struct Survey {
     pub(super) reserved: std::collections::BTreeSet<Vec<u8>>,
     /// Whether every block could be read.
     pub(super) is_whole: bool,
+    /// Blocks that could not be read: their entries are not known.
+    pub(super) lost_blocks: u64,
     entries: u64,
     content_size: u64,
     hashes: RandomState,
@@ -66,7 +68,6 @@ impl Survey {
         tell: &mut Tell<'_>,
     ) -> Result<Self> {
         let mut survey = Self { last: self.last.map(|_| HashMap::new()), ..Self::default() };
-        let mut told = false;
         for number in 0..archive.tables().blocks.len() {
             tell.go_on()?;
             for entry in archive.entries_of_block(number) {
@@ -74,12 +75,12 @@ impl Survey {
                     Ok(entry) => survey.add(&entry, selection, archive.limits()),
                     Err(error) => {
                         tell.beyond(block_range(archive, number), &error);
-                        told = true;
+                        survey.lost_blocks += 1;
                     }
                 }
             }
         }
-        if !told {
+        if survey.lost_blocks == 0 {
             // Each block is good by itself: their order or the identity is not.
             let start = block_range(archive, 0).start;
             tell.beyond(start..start.saturating_add(archive.info().listing_size), error);

@@ -15,6 +15,12 @@ use crate::pack::{Details, entry_of};
 /// Packed bytes that are read at once.
 const READ: usize = 256 << 10;
 
+/// Bytes of content after which it is asked whether to go on.
+const PART: u64 = 1 << 20;
+
+/// Bytes of entries that are held until their stream has ended.
+const MOST_NAMES: usize = 1 << 20;
+
 /// Something that was found in a range of bytes.
 #[derive(Debug)]
 pub(super) enum Thing {
@@ -26,8 +32,26 @@ pub(super) enum Thing {
     Damage(Option<Box<Entry>>, FormatError),
 }
 
-/// Walks over `range` and calls `see` with everything in it, one after the other. Members begin at
-/// streams; those that share one have the same range.
+/// Takes what a walk finds.
+pub(super) trait See {
+    /// Asks whether the walk shall go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`].
+    fn go_on(&self) -> Result<()>;
+
+    /// Takes a thing and where it is.
+    fn see(&mut self, range: Range<u64>, thing: Thing);
+}
+
+/// Bytes, packed and not, that may be decoded in vain for each byte of the range, and in any case.
+/// Beyond this, what was decoded in vain is not searched again: heads that overlap could cost the
+/// square of the range.
+const WASTE: (u64, u64) = (16, 64 << 20);
+
+/// Walks over `range` and hands `see` everything in it, one after the other. Members begin at
+/// streams; those that share one have the same range, unless there are very many of them.
 ///
 /// # Errors
 ///
@@ -36,30 +60,40 @@ pub(super) fn walk<R: ReadAt>(
     source: &R,
     range: Range<u64>,
     limits: &Limits,
-    see: &mut dyn FnMut(Range<u64>, Thing) -> Result<()>,
+    see: &mut dyn See,
 ) -> Result<()> {
+    let len = range.end.saturating_sub(range.start);
+    let mut allowed = len.saturating_mul(WASTE.0).saturating_add(WASTE.1);
     let mut at = range.start;
     while at < range.end {
+        see.go_on()?;
         let mut streams = Streams::new(source, at..range.end);
-        let end = match one(&mut streams, limits, at, see)? {
-            Ended::At(end) => end,
+        let ended = match one(&mut streams, limits, at, see)? {
+            Ended::NoTar => match streams.restart(at, see)? {
+                Ok(end) => Ended::At(end),
+                Err(kind) => Ended::Broken(None, kind),
+            },
+            ended => ended,
+        };
+        let (end, thing) = match ended {
             Ended::Told(end) => {
                 at = end.max(at + 1);
                 continue;
             }
-            Ended::NoTar => match drain(source, at..range.end)? {
-                Ok(end) => end,
-                Err(_) => next_head(source, at + 1..range.end, &gzip::HEAD)?,
-            },
-            Ended::Broken(entry, kind) => {
-                let end = next_head(source, at + 1..range.end, &gzip::HEAD)?;
-                see(at..end, Thing::Damage(entry, kind))?;
-                at = end;
-                continue;
+            Ended::At(end) => (end, Thing::Streams),
+            Ended::NoTar | Ended::Broken(..) => {
+                let stopped = streams.position();
+                allowed = allowed.saturating_sub(streams.read.saturating_add(stopped - at));
+                let from = if allowed == 0 { stopped.max(at + 1) } else { at + 1 };
+                let end = next_head(source, from..range.end, &gzip::HEAD)?;
+                match ended {
+                    Ended::Broken(entry, kind) => (end, Thing::Damage(entry, kind)),
+                    _ => (end, Thing::Streams),
+                }
             }
         };
-        see(at..end, Thing::Streams)?;
-        at = end;
+        see.see(at..end, thing);
+        at = end.max(at + 1);
     }
     Ok(())
 }
@@ -81,10 +115,10 @@ fn one<R: ReadAt>(
     streams: &mut Streams<'_, R>,
     limits: &Limits,
     at: u64,
-    see: &mut dyn FnMut(Range<u64>, Thing) -> Result<()>,
+    see: &mut dyn See,
 ) -> Result<Ended> {
-    // A member is told when the stream that it ends in was found good.
-    let mut members = Vec::new();
+    // A member is told when the stream that it ends in was found good, or when they are many.
+    let (mut members, mut names, mut told) = (Vec::new(), 0, false);
     loop {
         let found = match assemble::read_headers(streams, limits) {
             Ok(found) => found,
@@ -95,8 +129,14 @@ fn one<R: ReadAt>(
             Found::Member(found) => {
                 let len = found.stored.saturating_add(padding(found.stored));
                 let entry = Box::new(entry_of(&found.header, Details::default()));
-                if let Err(error) = streams.skip(len) {
-                    return broken(error, Some(entry), at);
+                let mut left = len;
+                while left > 0 {
+                    see.go_on()?;
+                    let part = left.min(PART);
+                    if let Err(error) = streams.skip(part) {
+                        return broken(error, Some(entry), at);
+                    }
+                    left -= part;
                 }
                 Some(entry)
             }
@@ -107,13 +147,20 @@ fn one<R: ReadAt>(
             Ok(ended) => ended,
             Err(error) => return broken(error, entry, at),
         };
-        members.extend(entry);
+        if let Some(entry) = entry {
+            names += entry.path.as_bytes().len() + size_of::<Entry>();
+            members.push(entry);
+        }
+        let end = streams.position();
+        if ended && members.is_empty() && !told {
+            return Ok(Ended::At(end));
+        }
+        if ended || names > MOST_NAMES {
+            see.go_on()?;
+            (told, names) = (true, 0);
+            members.drain(..).for_each(|entry| see.see(at..end, Thing::Member(entry)));
+        }
         if ended {
-            let end = streams.position();
-            if members.is_empty() {
-                return Ok(Ended::At(end));
-            }
-            members.into_iter().try_for_each(|entry| see(at..end, Thing::Member(entry)))?;
             return Ok(Ended::Told(end));
         }
     }
@@ -199,6 +246,8 @@ struct Streams<'a, R> {
     unpacker: Unpacker,
     /// Bytes that were taken from the stream to see whether there are any.
     peeked: Vec<u8>,
+    /// Bytes that were decoded.
+    read: u64,
 }
 
 /// Why headers could not be read.
@@ -218,7 +267,24 @@ impl From<FormatError> for WalkError {
 impl<'a, R: ReadAt> Streams<'a, R> {
     fn new(source: &'a R, range: Range<u64>) -> Self {
         let reader = RangeReader::new(source, range.start, range.end, READ);
-        Self { reader, end: range.end, unpacker: Unpacker::new(), peeked: Vec::new() }
+        Self { reader, end: range.end, unpacker: Unpacker::new(), peeked: Vec::new(), read: 0 }
+    }
+
+    /// Reads the stream at `at`, whatever is in it, to its end; returns where that is.
+    fn restart(&mut self, at: u64, see: &dyn See) -> Result<Result<u64, FormatError>> {
+        self.reader.seek(at, self.end);
+        self.unpacker.reset();
+        self.peeked.clear();
+        let mut buffer = [0; 16 << 10];
+        loop {
+            see.go_on()?;
+            match self.unpacker.read(&mut self.reader, &mut buffer) {
+                Ok(0) => return Ok(Ok(self.position())),
+                Ok(count) => self.read += count as u64,
+                Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
+                Err(DecodeError::Format(kind)) => return Ok(Err(kind)),
+            }
+        }
     }
 
     fn position(&self) -> u64 {
@@ -241,6 +307,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
                 self.unpacker.reset();
             }
             let count = self.unpacker.read(&mut self.reader, buf)?;
+            self.read += count as u64;
             if count > 0 {
                 return Ok(count);
             }

@@ -33,6 +33,8 @@ pub struct Wreck {
     pub behind: Option<Behind>,
     /// The last 64 bytes are a size trailer.
     pub has_trailer: bool,
+    /// They were one: most of its bytes are still there.
+    pub trailer_is_damaged: bool,
 }
 
 /// What stands behind the end of an archive.
@@ -81,7 +83,8 @@ impl Wreck {
         read.map_err(|source| Error::Input { offset: back, source })?;
         let has_trailer = tail.last_chunk().is_some_and(|last| SizeTrailer::parse(last).is_ok());
         let behind = behind(source, &tail, back, limits);
-        Ok(Self { begins_as_ours, behind, has_trailer })
+        let trailer_is_damaged = !has_trailer && tail.last_chunk().is_some_and(resembles_trailer);
+        Ok(Self { begins_as_ours, behind, has_trailer, trailer_is_damaged })
     }
 
     /// Returns what is wrong, in a few words, if that is known beyond what opening said.
@@ -92,12 +95,25 @@ impl Wreck {
                 let noun = if len == 1 { "byte" } else { "bytes" };
                 Some(format!("{len} {noun} behind the end of the archive at {end}{what}"))
             }
+            None if self.trailer_is_damaged => {
+                Some("its last 64 bytes, the size trailer, are damaged".into())
+            }
             None if !self.has_trailer && self.begins_as_ours => {
                 Some("the archive was cut: it does not end with a size trailer".into())
             }
             None => None,
         }
     }
+}
+
+/// Returns whether most of the bytes are those of a size trailer.
+fn resembles_trailer(bytes: &[u8; trailer::LEN]) -> bool {
+    let model = SizeTrailer { info_size: 200, padding: 300 }.encode();
+    model.is_ok_and(|model| {
+        let same = model.iter().zip(bytes).filter(|(a, b)| a == b && **a != 0).count();
+        let all = model.iter().filter(|&&byte| byte != 0).count();
+        same * 2 > all
+    })
 }
 
 /// Looks for the end of a whole archive among the last bytes.
