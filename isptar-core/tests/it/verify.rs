@@ -812,11 +812,18 @@ fn of_a_damaged_listing_the_other_blocks_are_used() {
     let (report, heard) = checked(&damaged);
     assert_eq!(report.beyond, 1);
     assert_eq!(heard.damaged[0].0, second..second + blocks[1].packed);
-    assert_eq!(report.whole, 2500 - blocks[1].entries);
-    // Its members are there, and named.
-    assert_eq!(report.strays, blocks[1].entries);
+    // Its members are there, and are checked by their own headers.
+    assert_eq!((report.whole, report.by_headers), (2500, blocks[1].entries));
+    assert_eq!((report.strays, report.missing, heard.damaged.len()), (0, 0, 1));
     let first = usize::try_from(blocks[0].entries).unwrap();
-    assert_eq!(heard.damaged[1].1, format!("a member without entry: {}", name(first)));
+    let archive = Archive::open(damaged.as_slice()).unwrap();
+    let (report, heard) = checked_with(&archive, &[&name(first)], false);
+    assert_eq!((heard.whole, report.missing), (vec![name(first)], 0));
+    let (report, _) = checked_with(&archive, &["nowhere"], false);
+    assert_eq!(report.missing, 1);
+    // What was not looked for is not said to be missing.
+    let (report, _) = checked_with(&archive, &[&name(first)], true);
+    assert_eq!((report.missing, report.beyond), (0, 1));
 }
 
 #[test]
