@@ -718,7 +718,8 @@ fn archives_that_stand_behind_each_other_are_told() {
         for junk in [noise(10_000, 1), vec![0; 10_000], b"x".to_vec()] {
             let repaired = first.check(&[&first.bytes[..], &junk].concat(), &all, "junk").unwrap();
             assert_eq!((repaired.report.others, repaired.report.surplus), (0, junk.len() as u64));
-            assert_eq!(repaired.told.damaged, [len..len + junk.len() as u64]);
+            assert_eq!(repaired.told.damaged.len(), 1);
+            assert_eq!(repaired.told.damaged[0], len..len + junk.len() as u64);
         }
         // A cut one before another: members of the second one are none of the first.
         let cut = &first.bytes[..first.data_end - 30];
