@@ -27,9 +27,6 @@ const MOST_TRIES: usize = 100;
 /// Entries that are compared with what stands where they say.
 const SAMPLE: u64 = 16;
 
-/// Bytes that a damaged archive info and a damaged trailer have at most.
-const MOST_INFO: u64 = 4096;
-
 /// Bytes that may be read to find a listing for each byte of the archive, and in any case.
 const EFFORT: (u64, u64) = (64, 256 << 20);
 
@@ -273,8 +270,7 @@ impl OldListing {
     fn archive_end<R: ReadAt>(&self, probe: &mut Probe<'_, R>, len: u64) -> Result<u64> {
         let end = self.end;
         if self.info.is_none() {
-            // Archive info and trailer are damaged, or there is more than they would be.
-            return Ok(if len - end <= MOST_INFO { len } else { end });
+            return Ok(end);
         }
         let follows = probe.window.peek(end, gzip::HEAD.len())? == gzip::HEAD;
         let has_trailer = probe.is_trailer(end)? || !follows;

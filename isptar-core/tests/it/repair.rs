@@ -674,6 +674,143 @@ fn inserted_bytes_cost_the_member_they_are_in() {
 }
 
 #[test]
+fn bytes_inserted_into_the_first_member_cost_it_alone() {
+    for of_level in [0, 6] {
+        let whole = Whole::new(build(&sample(), of_level));
+        let first = usize::try_from(whole.entries[0].claimed_range().start).unwrap();
+        for (len, within) in [(1, 0), (1, 30), (512, 0), (512, 30), (100_000, 0), (100_000, 30)] {
+            let place = first + within;
+            for bytes in [noise(len, 3), vec![0; len]] {
+                let damaged = [&whole.bytes[..place], &bytes, &whole.bytes[place..]].concat();
+                let hit = if within == 0 { 0..0 } else { place..place + 1 };
+                let what = format!("level {of_level}, {len} bytes at {place}");
+                let repaired = whole.check(&damaged, &whole.spared(&hit), &what).unwrap();
+                assert_eq!(repaired.report.listing, ListingState::Whole, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn archives_that_stand_behind_each_other_are_told() {
+    for of_level in [0, 6] {
+        let first = Whole::new(build(&sample(), of_level));
+        let (len, end) = (first.bytes.len() as u64, first.data_end as u64);
+        let second = build(&[file("other", b"text"), file("some", b"text")], 6);
+        let all = first.spared(&(0..0));
+        let mut flipped = first.bytes.clone();
+        // Listing, archive info and trailer are damaged, or only the trailer.
+        flipped[first.data_end + 560..].iter_mut().for_each(|byte| *byte ^= 1);
+        let mut trailer = first.bytes.clone();
+        trailer[first.bytes.len() - 20] ^= 1;
+        for one in [&first.bytes, &trailer, &flipped] {
+            for behind in [&second[..], &second[..second.len() - 100], &first.bytes] {
+                let repaired =
+                    first.check(&[one, behind].concat(), &all, &format!("level {of_level}"));
+                let Repaired { report, told, .. } = repaired.unwrap();
+                assert_eq!((report.others, report.lost), (1, 0), "level {of_level}");
+                assert!(report.is_incomplete());
+                let range = told.damaged.last().unwrap();
+                assert!(range.start > end && range.start <= len, "{range:?} of {len}");
+            }
+        }
+        // No members: some bytes.
+        for junk in [noise(10_000, 1), vec![0; 10_000], b"x".to_vec()] {
+            let repaired = first.check(&[&first.bytes[..], &junk].concat(), &all, "junk").unwrap();
+            assert_eq!((repaired.report.others, repaired.report.surplus), (0, junk.len() as u64));
+            assert_eq!(repaired.told.damaged.len(), 1);
+            assert_eq!(repaired.told.damaged[0], len..len + junk.len() as u64);
+        }
+        // A cut one before another: members of the second one are none of the first.
+        let cut = &first.bytes[..first.data_end - 30];
+        let spared = first.spared(&(first.data_end - 30..first.data_end));
+        let repaired = first.check(&[cut, &second].concat(), &spared, "cut before").unwrap();
+        assert_eq!(repaired.report.others, 1);
+        assert_eq!(repaired.report.other_start, Some(cut.len() as u64));
+        // What stands before an archive is said to.
+        let before = repair(
+            &[&noise(1000, 2), &second[..]].concat(),
+            &mut WriteSink::new(&mut Vec::new()),
+            &RepairOptions::default(),
+            &mut (),
+        );
+        let error = before.unwrap_err().to_string();
+        assert!(error.contains("1000 bytes before the beginning of the archive"), "{error}");
+    }
+}
+
+#[test]
+fn a_listing_full_of_false_heads_costs_little() {
+    let whole = build(&sample(), 6);
+    let data_end = usize::try_from(Archive::open(whole.as_slice()).unwrap().info().data_size);
+    let mut bytes = whole[..data_end.unwrap() + 535].to_vec();
+    let heads = 3000;
+    for number in 1..=heads {
+        // A stored block that all following heads are in, up to what expands to 16 MiB.
+        let len = u16::try_from((heads - number) * 15).unwrap();
+        bytes.extend_from_slice(&isptar_core::format::gzip::HEAD);
+        bytes.push(0);
+        bytes.extend_from_slice(&len.to_le_bytes());
+        bytes.extend_from_slice(&(!len).to_le_bytes());
+    }
+    let bomb = build(&[file("zeros", &vec![0; 900_000])], 6);
+    let at = bomb.windows(10).rposition(|w| w == isptar_core::format::gzip::HEAD).unwrap();
+    bytes.extend_from_slice(&bomb[1000.min(at)..]);
+    let counting = Counting::new(bytes);
+    let mut told = Told::default();
+    isptar_core::repair::scan(&counting, &RepairOptions::default(), &mut told).unwrap();
+    assert_eq!(told.done.len(), sample().len());
+    let (_, read) = counting.counts();
+    assert!(read < 900 << 20, "{read} bytes read");
+}
+
+#[test]
+fn a_search_ends_when_it_is_cancelled() {
+    /// Says yes to every question but the first few.
+    struct Impatient(std::cell::Cell<u32>);
+    impl Observer for Impatient {
+        fn event(&mut self, _: Event<'_>) {}
+
+        fn cancelled(&self) -> bool {
+            self.0.set(self.0.get() + 1);
+            self.0.get() > 2
+        }
+    }
+    let whole = build(&sample(), 6);
+    // Many listings, none of them ours.
+    let bytes = [&whole[..], &whole.repeat(50)].concat();
+    let mut observer = Impatient(std::cell::Cell::new(0));
+    let scanned = isptar_core::repair::scan(&bytes, &RepairOptions::default(), &mut observer);
+    assert!(matches!(scanned, Err(Error::Cancelled)));
+    assert_eq!(observer.0.get(), 3, "it went on after it was cancelled");
+}
+
+#[test]
+fn names_that_are_not_in_order_are_found_fast_though_much_is_missing() {
+    let items: Vec<Item> =
+        (0..20_000).map(|n| file(&format!("{:05}{:0>100}", n * 7919 % 20_000, n), b"x")).collect();
+    let mut options = level(0);
+    options.sorted = false;
+    let (bytes, _) = super::support::build_with(&items, &options);
+    let archive = Archive::open(bytes.as_slice()).unwrap();
+    let (data_end, blocks) = (archive.info().data_size, archive.tables().blocks.len() as u64);
+    let listing = archive.size() - data_end;
+    assert!(blocks > 1);
+    let data_end = usize::try_from(data_end).unwrap();
+    let mut damaged = bytes;
+    damaged.drain(data_end / 2..data_end / 2 + data_end / 10);
+    let counting = Counting::new(damaged);
+    let mut told = Told::default();
+    let report =
+        isptar_core::repair::scan(&counting, &RepairOptions::default(), &mut told).unwrap();
+    assert_eq!((report.members + report.lost, report.rebuilt), (20_000, 0));
+    assert!(report.members > 17_000);
+    let (_, read) = counting.counts();
+    let size = counting.size().unwrap();
+    assert!(read < 4 * size + 20 * listing, "{read} bytes read of {size}, listing {listing}");
+}
+
+#[test]
 fn names_that_are_not_in_order_are_found_again() {
     let names = ["m", "b", "z", "b", "a", "k"];
     let items: Vec<Item> = names.iter().map(|name| file(name, name.as_bytes())).collect();

@@ -799,6 +799,42 @@ fn what_was_asked_for_is_read() {
 }
 
 #[test]
+fn a_gap_full_of_members_that_claim_all_that_follows_costs_little() {
+    let (mut streams, entries) = parts(&abc());
+    let mut claims = file("f", b"");
+    if let Kind::File { size, .. } = &mut claims.header.kind {
+        *size = 8 << 30;
+    }
+    let mut header = Vec::new();
+    claims.header.encode(&Limits::default(), &mut header).unwrap();
+    let gap = stream(&header).repeat(2000);
+    streams.push(gap.clone());
+    let bytes = assembled(&streams, &entries, |_| {});
+    let archive = Archive::open(Counting::new(bytes)).unwrap();
+    let (report, heard) = checked_with(&archive, &[], false);
+    assert_eq!(report.whole, 3);
+    assert!(report.strays > 0);
+    assert!(heard.damaged[0].1.starts_with("corrupt member f "), "{}", heard.damaged[0].1);
+    let end = heard.damaged.iter().map(|(range, _)| range.end).max();
+    assert_eq!(end, Some(archive.info().data_size), "some of the gap was not told");
+    let (_, read) = drop_in(archive);
+    // All that is behind each of them would be a gigabyte.
+    assert!(read < 20 * gap.len() as u64 + (128 << 20), "{read} bytes read");
+}
+
+#[test]
+fn members_without_entries_are_told_while_their_stream_goes_on() {
+    let (mut streams, entries) = parts(&abc());
+    let tar = tar_of(&file("f", b"")).repeat(10_000);
+    streams.push(stream(&tar));
+    let (report, heard) = checked(&assembled(&streams, &entries, |_| {}));
+    assert_eq!((report.whole, report.strays), (3, 10_000));
+    assert!(heard.damaged.iter().all(|(_, text)| text == "a member without entry: f"));
+    // Not all were held until the end of the stream was known.
+    assert!(heard.damaged[0].0.end < heard.damaged[9999].0.end);
+}
+
+#[test]
 fn of_a_damaged_listing_the_other_blocks_are_used() {
     let name = |n: usize| format!("{:0>150}/{n:05}", "long");
     let items: Vec<Item> = (0..2500).map(|n| file(&name(n), b"x")).collect();
@@ -812,11 +848,18 @@ fn of_a_damaged_listing_the_other_blocks_are_used() {
     let (report, heard) = checked(&damaged);
     assert_eq!(report.beyond, 1);
     assert_eq!(heard.damaged[0].0, second..second + blocks[1].packed);
-    assert_eq!(report.whole, 2500 - blocks[1].entries);
-    // Its members are there, and named.
-    assert_eq!(report.strays, blocks[1].entries);
+    // Its members are there, and are checked by their own headers.
+    assert_eq!((report.whole, report.by_headers), (2500, blocks[1].entries));
+    assert_eq!((report.strays, report.missing, heard.damaged.len()), (0, 0, 1));
     let first = usize::try_from(blocks[0].entries).unwrap();
-    assert_eq!(heard.damaged[1].1, format!("a member without entry: {}", name(first)));
+    let archive = Archive::open(damaged.as_slice()).unwrap();
+    let (report, heard) = checked_with(&archive, &[&name(first)], false);
+    assert_eq!((heard.whole, report.missing), (vec![name(first)], 0));
+    let (report, _) = checked_with(&archive, &["nowhere"], false);
+    assert_eq!(report.missing, 1);
+    // What was not looked for is not said to be missing.
+    let (report, _) = checked_with(&archive, &[&name(first)], true);
+    assert_eq!((report.missing, report.beyond), (0, 1));
 }
 
 #[test]
