@@ -76,12 +76,12 @@ pub(crate) enum Failure {
     /// An archive was to be written to a terminal.
     #[error("standard output is a terminal, and an archive is not text")]
     Terminal,
-    /// The damaged archive was to be written over.
-    #[error("{} is the same file as {}", new.display(), damaged.display())]
+    /// What is read was to be written over.
+    #[error("{}, which will be written, is the same file as {}", new.display(), damaged.display())]
     SameFile {
-        /// The archive to be repaired.
+        /// What is to be read.
         damaged: PathBuf,
-        /// The archive to be written.
+        /// The archive to be written, or its temporary name.
         new: PathBuf,
     },
     /// No byte of the file is in the range.
@@ -151,7 +151,7 @@ impl Failure {
         let hint = match self {
             Self::Core(error) => return hint(error),
             Self::Archive { name, error } => return archive_hint(name, error),
-            Self::SameFile { .. } => "the damaged archive is never changed: name another file",
+            Self::SameFile { .. } => "it would be written over: name another file",
             Self::Terminal => "name a file, or redirect standard output",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
             _ => return None,

@@ -63,6 +63,7 @@ fn job(
 ) -> Result<(CreateReport, Exit), Failure> {
     // The input comes first: a wrong name must not even begin an archive.
     let (mut tar, _) = open_foreign(&args.foreign, args.limits.limits())?;
+    store::spare(&args.archive, std::slice::from_ref(&args.foreign))?;
     let mut sink = store::sink(&args.archive, ui)?;
     let report = isptar_core::convert(&mut tar, &mut *sink, options, reporter)?;
     Ok((report, check_end(&tar, &args.foreign, ui)))

@@ -122,6 +122,9 @@ fn job(
         options.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
         return Ok(isptar_core::plan(&args.paths, &options, reporter)?);
     }
+    let base = &options.directory;
+    let inputs: Vec<PathBuf> = args.paths.iter().map(|path| base.join(path)).collect();
+    store::spare(&args.archive, &inputs)?;
     let mut sink = store::sink(&args.archive, ui)?;
     Ok(isptar_core::create(&mut *sink, &args.paths, options, reporter)?)
 }

@@ -113,6 +113,7 @@ fn job(
     check_other(&damaged, new).map_err(|source| opened(new, source))?.then_some(()).ok_or_else(
         || Failure::SameFile { damaged: args.damaged.clone(), new: new.to_path_buf() },
     )?;
+    store::spare(new, std::slice::from_ref(&args.damaged))?;
     let mut sink = store::sink(new, ui)?;
     Ok(repair(&damaged, &mut *sink, &options, reporter)?)
 }

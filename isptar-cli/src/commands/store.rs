@@ -91,6 +91,24 @@ pub(crate) fn check(archive: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses to read what stands under the temporary name of the archive: it would be removed.
+pub(crate) fn spare(archive: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
+    if is_stdin(archive) {
+        return Ok(());
+    }
+    let partial = FileSink::temporary(archive)?;
+    let Ok(there) = fs::symlink_metadata(&partial) else { return Ok(()) };
+    for input in inputs {
+        // What is not there is told when it is read.
+        let same = fs::metadata(input)
+            .is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()));
+        if same {
+            return Err(Failure::SameFile { damaged: input.clone(), new: partial });
+        }
+    }
+    Ok(())
+}
+
 /// Begins the archive.
 pub(crate) fn sink(archive: &Path, ui: &Ui) -> Result<Box<dyn Sink>, Failure> {
     if is_stdin(archive) {

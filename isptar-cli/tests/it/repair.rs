@@ -20,6 +20,24 @@ fn offset(world: &World, name: &str) -> usize {
 }
 
 #[test]
+fn what_a_killed_create_left_is_not_removed_by_those_who_read_it() {
+    let world = World::new();
+    archived(&world);
+    let wreck = &world.read("a.tar.gz")[..2000];
+    world.file("b.tar.gz.isptar-partial", wreck);
+    for args in [
+        ["repair", "b.tar.gz.isptar-partial", "b.tar.gz"],
+        ["convert", "b.tar.gz.isptar-partial", "b.tar.gz"],
+        ["create", "b.tar.gz", "b.tar.gz.isptar-partial"],
+    ] {
+        let refused = world.run(&args).with_status(2);
+        assert!(refused.err.contains("is the same file as"), "{}", refused.err);
+        assert_eq!(world.read("b.tar.gz.isptar-partial"), wreck);
+    }
+    world.run(&["repair", "b.tar.gz.isptar-partial", "c.tar.gz"]).with_status(3);
+}
+
+#[test]
 fn a_cut_archive_is_saved_up_to_the_cut() {
     let world = World::new();
     archived(&world);

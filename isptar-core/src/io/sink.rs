@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FileType, FlockOperation, OFlags};
 
 use crate::error::{Error, Result};
 
@@ -170,9 +170,7 @@ impl FileSink {
             }
             own.push((metadata.dev(), metadata.ino()));
         }
-        let mut name = path.clone().into_os_string();
-        name.push(PARTIAL);
-        let partial = PathBuf::from(name);
+        let partial = partial_of(&path);
         let (file, leftover) = open_locked(&partial)?;
         // From here on, the temporary file is removed when anything fails.
         let mut sink = Self::start(file, partial, path, own, leftover);
@@ -204,6 +202,17 @@ impl FileSink {
     ) -> Self {
         let buffer = Vec::with_capacity(BUFFER);
         Self { file: Some(file), partial, path, buffer, own, leftover, done: false }
+    }
+
+    /// Returns the name that an archive at `path` has while it is being written. What a killed run
+    /// left there is removed by the next: who reads it must not write that archive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`] when the symbolic links that `path` is cannot be followed.
+    pub fn temporary(path: &Path) -> Result<PathBuf> {
+        let path = resolve(path).map_err(output("create", Some(path)))?;
+        Ok(partial_of(&path))
     }
 
     /// Returns the temporary file when an earlier run that was killed had left it; it is being
@@ -289,6 +298,12 @@ impl Drop for FileSink {
     }
 }
 
+fn partial_of(path: &Path) -> PathBuf {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(PARTIAL);
+    PathBuf::from(name)
+}
+
 /// Follows symbolic links at the end of the path, also to a file that is not there yet.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     const MOST_LINKS: usize = 40;
@@ -312,25 +327,27 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Opens the temporary file and locks it; returns whether it was there already.
+/// Makes the temporary file and locks it; returns whether a killed run had left one, which is removed
+/// then. Nothing is ever written into what was there: it may have other names, and other users.
 fn open_locked(partial: &Path) -> Result<(File, bool)> {
     let mut leftover = false;
     loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(partial)
-            .map_err(output("create", Some(partial)))?;
+        let Some((file, is_new)) =
+            open_or_make(partial).map_err(output("create", Some(partial)))?
+        else {
+            continue;
+        };
+        let opened = rustix::fs::fstat(file.as_fd()).map_err(output("create", Some(partial)))?;
+        if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
+            let error = io::Error::new(io::ErrorKind::AlreadyExists, "what is there is no file");
+            return Err(output("create", Some(partial))(error));
+        }
         // File systems without locks have to do without.
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) && !is_new {
             return Err(Error::Busy { path: partial.into() });
         }
-        // Between opening and locking, the writer that held the lock may have renamed the file.
-        let opened = rustix::fs::fstat(file.as_fd()).map_err(output("create", Some(partial)))?;
+        // Before it was locked, another run may have renamed it, or taken it for a leftover.
         let named = match std::fs::symlink_metadata(partial) {
             Ok(metadata) => (metadata.dev(), metadata.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -339,13 +356,28 @@ fn open_locked(partial: &Path) -> Result<(File, bool)> {
         if named != (opened.st_dev, opened.st_ino) {
             continue;
         }
-        if opened.st_size > 0 && !leftover {
-            // What a killed run left may have another mode than this run's archive shall have.
-            leftover = true;
-            std::fs::remove_file(partial).map_err(output("remove", Some(partial)))?;
-            continue;
+        if is_new {
+            return Ok((file, leftover));
         }
-        return Ok((file, leftover));
+        leftover |= opened.st_size > 0;
+        std::fs::remove_file(partial).map_err(output("remove", Some(partial)))?;
+    }
+}
+
+/// Makes the file, or opens what is there; returns whether it was made, and `None` when what was
+/// there has gone meanwhile.
+fn open_or_make(partial: &Path) -> io::Result<Option<(File, bool)>> {
+    let mut options = OpenOptions::new();
+    // A FIFO must not be waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).write(true).custom_flags(flags.bits().cast_signed());
+    match options.create_new(true).open(partial) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map(|file| Some((file, true))),
+    }
+    match options.create_new(false).open(partial) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(|file| Some((file, false))),
     }
 }
 
@@ -360,6 +392,7 @@ fn output<E: Into<io::Error>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Mode;
 
     fn write_all(sink: &mut FileSink, bytes: &[u8]) {
         sink.write(bytes).unwrap();
@@ -385,6 +418,24 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_into_what_stood_under_the_temporary_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.tar.gz");
+        let partial = FileSink::temporary(&path).unwrap();
+        let mine = directory.path().join("mine");
+        std::fs::write(&mine, "").unwrap();
+        std::fs::hard_link(&mine, &partial).unwrap();
+        write_all(&mut FileSink::create(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read(&mine).unwrap(), b"");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        let mode = Mode::from_raw_mode(0o600);
+        let fifo = FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &partial, fifo, mode, 0).unwrap();
+        assert!(matches!(FileSink::create(&path), Err(Error::Output { op: "create", .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl<R: Read> TarReader<R> {
         } else if met != listed {
             FormatError::mismatch("number of members", format!("{listed}, as listed"), met)
         } else if self.met != self.listed {
-            let what = "names, kinds, sizes or places of the members";
+            let what = "names, kinds, sizes or order of the members";
             FormatError::Differ { what, expected: "those that the listing says" }
         } else {
             return Ok(());
@@ -97,8 +97,8 @@ impl<R: Read> TarReader<R> {
     fn read_entry(&mut self, line: &[u8]) -> Result<()> {
         let entry = Entry::parse(line, Dialect::Isptar, &self.limits);
         let entry = entry.map_err(|kind| in_tar(kind, self.input.position))?;
-        if let Some(location) = entry.location.filter(|location| location.depth == 0) {
-            self.listed.add(location.offset, &entry.path, &entry.kind);
+        if entry.location.is_some_and(|location| location.depth == 0) {
+            self.listed.add(&entry.path, &entry.kind);
         }
         if entry.lost.is_some() && entry.location.is_none() {
             // They are kept to the end, where they are told.

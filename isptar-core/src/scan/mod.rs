@@ -236,8 +236,7 @@ impl<R: Read> TarReader<R> {
                     }
                     self.count_member();
                     if self.is_ours {
-                        let stream = self.input.stream;
-                        self.met.add(stream, &found.header.path, &found.header.kind);
+                        self.met.add(&found.header.path, &found.header.kind);
                     }
                     if found.stored == 0 {
                         // The stream ends here, or others are in it.
