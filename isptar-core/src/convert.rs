@@ -150,7 +150,7 @@ fn store<R: Read, S: Sink>(
                 // GNU tar writes these for a file that it is given twice.
                 return Ok(());
             }
-            convert_member(member, header, writer, &mut warnings)
+            convert_member(member, header, writer, &mut warnings, told.observer)
         }
         Err(error) => Err(error),
     };
@@ -194,23 +194,25 @@ fn convert_member<R: Read, S: Sink>(
     mut header: MemberHeader,
     writer: &mut ArchiveWriter<S>,
     warnings: &mut Vec<FormatError>,
+    observer: &dyn Observer,
 ) -> Result<Entry> {
     for acl in [&mut header.xattrs.acl_access, &mut header.xattrs.acl_default] {
         *acl = acl.take().and_then(|text| numeric(&text, warnings));
     }
     let mut details = Details::default();
     let Some(map) = header.sparse.take() else {
-        return writer.append(&header, details, ContentReader::new(member));
+        return writer.append(&header, details, Stoppable(ContentReader::new(member), observer));
     };
     match holes::decide(map.segments().to_vec(), map.real_size(), &header.path) {
         holes::Holes::Map(map) => {
             let segments = map.segments().to_vec();
             header.sparse = Some(map);
-            writer.append(&header, details, SegmentReader::new(member, segments))
+            let content = SegmentReader::new(member, segments);
+            writer.append(&header, details, Stoppable(content, observer))
         }
         holes => {
             details.sparse = matches!(holes, holes::Holes::Dense);
-            writer.append(&header, details, ContentReader::new(member))
+            writer.append(&header, details, Stoppable(ContentReader::new(member), observer))
         }
     }
 }
@@ -256,6 +258,18 @@ fn storable(path: &MemberPath) -> Result<SafePath> {
         }
         error => error,
     })
+}
+
+/// Reads until the job shall stop: holes are as long as a header claims.
+struct Stoppable<'a, R>(R, &'a dyn Observer);
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.1.cancelled() {
+            return Err(into_io(Error::Cancelled));
+        }
+        self.0.read(buf)
+    }
 }
 
 /// Reads the segments of a sparse file one after the other; they may be wider than those that the

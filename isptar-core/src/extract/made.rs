@@ -22,10 +22,14 @@ pub(super) const TEMPORARY: &[u8] = b".isptar-";
 /// Mode of a file whose content is being written, until it gets its own.
 const UNFINISHED: Mode = Mode::WUSR;
 
-/// What comes of looking for what a killed run left under a temporary name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leftover {
-    Removed,
+/// How many temporary names belong to a name: what a run leaves takes one.
+const NAMES: u64 = 8;
+
+/// What stands under a temporary name.
+#[derive(Debug)]
+enum Found {
+    /// It may be what a killed run left: open for reading, and locked.
+    Wreck(OwnedFd),
     /// Another run works on it.
     InUse,
     /// It may be anybody's.
@@ -90,6 +94,8 @@ pub(super) struct Made<'a, T> {
     directory: BorrowedFd<'a>,
     name: &'a [u8],
     temporary: Option<Vec<u8>>,
+    /// What killed runs may have left of it, and its names.
+    wrecks: Vec<(Vec<u8>, OwnedFd)>,
     pub(super) value: T,
 }
 
@@ -114,7 +120,7 @@ impl<'a, T: Known> Made<'a, T> {
         if direct {
             match make(directory, name) {
                 Err(Errno::EXIST) => {}
-                made => return Ok(Self { directory, name, temporary: None, value: made? }),
+                made => return Ok(Self::named(directory, name, None, made?)),
             }
         }
         loop {
@@ -122,11 +128,19 @@ impl<'a, T: Known> Made<'a, T> {
             match make(directory, &temporary) {
                 Err(Errno::EXIST) => {}
                 made => {
-                    let value = made?;
-                    return Ok(Self { directory, name, temporary: Some(temporary), value });
+                    return Ok(Self::named(directory, name, Some(temporary), made?));
                 }
             }
         }
+    }
+
+    fn named(
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+        temporary: Option<Vec<u8>>,
+        value: T,
+    ) -> Self {
+        Self { directory, name, temporary, wrecks: Vec::new(), value }
     }
 
     /// Returns the name that it has now.
@@ -169,9 +183,9 @@ impl<'a, T: Known> Made<'a, T> {
 }
 
 impl<'a> Made<'a, OwnedFd> {
-    /// Makes a file under the temporary name that belongs to `name`, locked while it is written.
-    /// What a killed run left there is removed, anything else left alone; both are told. `is_member`
-    /// says whether this run restored a member under such a name.
+    /// Makes a file under a temporary name that belongs to `name`, locked while it is written. What a
+    /// killed run may have left there is looked at again by [`Self::finish`], anything else told and
+    /// left alone. `is_member` says whether this run restored a member under such a name.
     pub(super) fn locked(
         directory: BorrowedFd<'a>,
         name: &'a [u8],
@@ -179,30 +193,76 @@ impl<'a> Made<'a, OwnedFd> {
         tell: &mut Tell<'_>,
         is_member: impl Fn(&[u8]) -> bool,
     ) -> Result<Self> {
-        let temporary = temporary_name_of(name);
-        for _ in 0..2 {
+        let mut wrecks = Vec::new();
+        for number in 0..NAMES {
+            let temporary = temporary_name_of(name, number);
             match create_file(directory, &temporary) {
                 Ok(value) if is_ours(&value) => {
-                    return Ok(Self { directory, name, temporary: Some(temporary), value });
+                    return Ok(Self { directory, name, temporary: Some(temporary), wrecks, value });
                 }
-                Ok(_) => break,
+                Ok(_) => continue,
+                Err(Errno::EXIST) if is_member(&temporary) => continue,
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(Error::io("make", &tell.shown)(error)),
             }
-            if is_member(&temporary) {
-                break;
-            }
-            let found = MemberPath::new(temporary.clone());
-            match remove_leftover(directory, &temporary, wreck) {
-                Leftover::Removed => tell.mention(&Warning::Leftover(found)),
-                Leftover::InUse => break,
-                Leftover::Foreign => {
-                    tell.mention(&Warning::Lookalike(found));
-                    break;
-                }
+            match look(directory, &temporary, wreck) {
+                Found::Wreck(file) => wrecks.push((temporary, file)),
+                Found::InUse => {}
+                Found::Foreign => tell.mention(&Warning::Lookalike(MemberPath::new(temporary))),
             }
         }
-        Self::new(directory, name, false, tell, create_file)
+        Ok(Self { wrecks, ..Self::new(directory, name, false, tell, create_file)? })
+    }
+
+    /// Gives it its name as [`Self::publish`] does; then removes what killed runs left of it: what
+    /// begins as it does, so that no byte is lost with it.
+    pub(super) fn finish(
+        mut self,
+        finished: Result<()>,
+        over: Over,
+        tell: &mut Tell<'_>,
+    ) -> Result<Outcome> {
+        let wrecks = std::mem::take(&mut self.wrecks);
+        let directory = self.directory;
+        let removable = |(name, file): &(Vec<u8>, OwnedFd)| {
+            begins_as(file, &self.value) && is_at(directory, name, file) == Ok(true)
+        };
+        let removable: Vec<bool> = wrecks.iter().map(removable).collect();
+        let outcome = self.publish(finished, over, tell)?;
+        for ((name, _), removable) in wrecks.into_iter().zip(removable) {
+            let removed = removable
+                && outcome == Outcome::Restored
+                && rustix::fs::unlinkat(directory, &name, AtFlags::empty()).is_ok();
+            let name = MemberPath::new(name);
+            tell.mention(&match removed {
+                true => Warning::Leftover(name),
+                false => Warning::Lookalike(name),
+            });
+        }
+        Ok(outcome)
+    }
+}
+
+/// Returns whether all bytes of a file are the first ones of another.
+fn begins_as(file: &OwnedFd, whole: &OwnedFd) -> bool {
+    let (mut some, mut other) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut offset = 0;
+    loop {
+        let Ok(len) = rustix::io::pread(file, &mut some, offset) else { return false };
+        if len == 0 {
+            return true;
+        }
+        let mut have = 0;
+        while have < len {
+            match rustix::io::pread(whole, &mut other[have..len], offset + have as u64) {
+                Ok(0) | Err(_) => return false,
+                Ok(count) => have += count,
+            }
+        }
+        if some[..len] != other[..len] {
+            return false;
+        }
+        offset += len as u64;
     }
 }
 
@@ -269,28 +329,34 @@ fn is_ours(file: &OwnedFd) -> bool {
     }
 }
 
-/// Removes what a killed run left, if that is what it is and no run works on it.
-fn remove_leftover(directory: BorrowedFd<'_>, name: &[u8], wreck: Wreck) -> Leftover {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::ACCESS) => {
-            rustix::fs::openat(directory, name, flags | OFlags::WRONLY, Mode::empty())
-        }
-        opened => opened,
-    };
-    let Ok(file) = file else { return Leftover::Foreign };
+/// Looks whether a killed run may have left what has a temporary name, and no run works on it.
+fn look(directory: BorrowedFd<'_>, name: &[u8], wreck: Wreck) -> Found {
+    let Ok(file) = open_wreck(directory, name, wreck) else { return Found::Foreign };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Leftover::InUse,
-        Err(_) => return Leftover::Foreign,
-        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => Found::InUse,
+        Ok(()) if rustix::fs::fstat(&file).is_ok_and(|stat| wreck.is(&stat)) => Found::Wreck(file),
+        _ => Found::Foreign,
     }
-    if rustix::fs::fstat(&file).is_ok_and(|stat| wreck.is(&stat))
-        && is_at(directory, name, &file) == Ok(true)
-        && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok()
-    {
-        return Leftover::Removed;
+}
+
+/// Opens a file for reading, also when it has the mode of what is being written, which not even its
+/// owner may read.
+fn open_wreck(directory: BorrowedFd<'_>, name: &[u8], wreck: Wreck) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = |access| rustix::fs::openat(directory, name, flags | access, Mode::empty());
+    match open(OFlags::RDONLY) {
+        Err(Errno::ACCESS) => {}
+        opened => return opened,
     }
-    Leftover::Foreign
+    let writable = open(OFlags::WRONLY)?;
+    let found = rustix::fs::fstat(&writable)?;
+    if !wreck.is(&found) {
+        return Err(Errno::ACCESS);
+    }
+    rustix::fs::fchmod(&writable, Mode::RUSR | Mode::WUSR)?;
+    let readable = open(OFlags::RDONLY);
+    rustix::fs::fchmod(&writable, Mode::from_raw_mode(found.st_mode))?;
+    readable
 }
 
 /// Returns whether a name leads to an open file.
@@ -308,10 +374,11 @@ fn temporary_name() -> Vec<u8> {
     temporary_of(RandomState::new().hash_one(0u8))
 }
 
-/// Returns the temporary name that belongs to a name, the same in every run.
-pub(super) fn temporary_name_of(name: &[u8]) -> Vec<u8> {
+/// Returns a temporary name that belongs to a name, the same in every run.
+pub(super) fn temporary_name_of(name: &[u8], number: u64) -> Vec<u8> {
     let digest = Sha256::digest(name);
-    temporary_of(digest.first_chunk().copied().map_or(0, u64::from_be_bytes))
+    let first = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    temporary_of(first.wrapping_add(number))
 }
 
 fn temporary_of(number: u64) -> Vec<u8> {
@@ -321,6 +388,6 @@ fn temporary_of(number: u64) -> Vec<u8> {
 }
 
 fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, UNFINISHED)
 }

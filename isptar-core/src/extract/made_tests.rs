@@ -17,7 +17,7 @@ const CONTENT: &[u8] = b"content";
 /// Returns the temporary path of the member `f` in a target that was made.
 fn temporary(world: &World) -> PathBuf {
     fs::create_dir_all(world.path("")).unwrap();
-    world.path("").join(OsStr::from_bytes(&temporary_name_of(b"f")))
+    world.path("").join(OsStr::from_bytes(&temporary_name_of(b"f", 0)))
 }
 
 fn put(path: &PathBuf, content: &[u8], mode: u32) {
@@ -78,7 +78,7 @@ fn what_a_killed_run_left_is_removed_and_told() {
 
 #[test]
 fn what_only_has_the_name_of_a_leftover_stays_and_is_told() {
-    for what in ["mode", "links", "size", "link", "directory"] {
+    for what in ["mode", "links", "size", "content", "complete", "link", "directory"] {
         let mut world = World::new();
         let path = temporary(&world);
         match what {
@@ -88,6 +88,15 @@ fn what_only_has_the_name_of_a_leftover_stays_and_is_told() {
                 fs::hard_link(&path, world.path("second")).unwrap();
             }
             "size" => put(&path, b"more than the member", 0o200),
+            "content" => put(&path, b"mine", 0o200),
+            "complete" => {
+                put(&path, b"CONTENT", 0o644);
+                let mtime = file("f", CONTENT).entry.mtime.unwrap();
+                let seconds = u64::try_from(mtime.seconds()).unwrap();
+                let since = std::time::Duration::new(seconds, mtime.nanos());
+                let time = std::time::UNIX_EPOCH + since;
+                File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            }
             "link" => symlink("nowhere", &path).unwrap(),
             _ => fs::create_dir(&path).unwrap(),
         }

@@ -224,7 +224,7 @@ impl Target {
             }
             Ok(())
         });
-        made.publish(finished, self.over(decision), tell)
+        made.finish(finished, self.over(decision), tell)
     }
 
     /// Notes a file that is kept because it is the member's already: its other names may be linked
