@@ -1,6 +1,6 @@
 //! Restoring by the listing: three passes over it, none of which keeps it in memory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
 use crate::io::ReadAt;
 use crate::observe::{LeftOut, Observer, Warning};
-use crate::path::{MemberPath, PathReason, SafePath};
+use crate::path::{MemberPath, PathReason, SafePath, name_hash};
 use crate::scan::Damage;
 use crate::select::Selection;
 
@@ -37,15 +37,23 @@ pub(super) fn extract<R: ReadAt>(
     let mut plan = Plan::new(archive, selection, options)?;
     tell.planned(plan.members, plan.bytes);
     tell_missing(selection, &plan.met, &mut tell);
-    let (failed, run, previous) = (HashSet::new(), archive.rereads(), None);
+    let targets = std::mem::take(&mut plan.targets);
+    let mut job = Job {
+        archive,
+        selection,
+        options,
+        plan,
+        tell,
+        failed: HashSet::new(),
+        run: archive.rereads(),
+        firsts: None,
+        previous: None,
+    };
     if options.dry_run {
-        let mut job = Job { archive, selection, options, plan, tell, failed, run, previous };
         job.pretend()?;
         return Ok(job.tell.report);
     }
-    let written = Written::only(std::mem::take(&mut plan.targets));
-    let mut target = Target::open(target, options, written)?;
-    let mut job = Job { archive, selection, options, plan, tell, failed, run, previous };
+    let mut target = Target::open(target, options, Written::only(targets))?;
     job.contents(&mut target)?;
     job.links_and_directories(&mut target)?;
     Ok(job.tell.report)
@@ -60,6 +68,9 @@ struct Job<'a, R> {
     /// Positions of the entries that later passes skip.
     failed: HashSet<u64>,
     run: Arc<Rereads>,
+    /// Of an unsorted listing: what its hard links lead to, by hashes of the names; known once it is
+    /// asked for.
+    firsts: Option<HashMap<u64, Entry>>,
     /// The member that was opened last: its stream may be that of the next one, too.
     previous: Option<Member<'a, R>>,
 }
@@ -293,6 +304,43 @@ impl<'a, R: ReadAt> Job<'a, R> {
         self.copy(target, path, entry, first)
     }
 
+    /// Returns the entry that a hard link leads to. A sorted listing is searched; another one is read
+    /// once for all of them, not once for each.
+    fn first(&mut self, path: &MemberPath) -> Result<Option<Entry>> {
+        if self.archive.info().sorted {
+            return self.archive.find(path);
+        }
+        if self.firsts.is_none() {
+            self.firsts = Some(self.read_firsts()?);
+        }
+        let found = self.firsts.as_ref().and_then(|all| all.get(&name_hash(path.as_bytes())));
+        Ok(found.filter(|entry| entry.path == *path).cloned())
+    }
+
+    fn read_firsts(&self) -> Result<HashMap<u64, Entry>> {
+        let good = |entry: Result<Entry>| match entry {
+            // The first pass told it.
+            Err(Error::CorruptLine { .. }) => None,
+            entry => Some(entry),
+        };
+        let mut wanted = HashSet::new();
+        for entry in self.archive.entries().filter_map(good) {
+            if let Kind::HardLink { target } = entry?.kind {
+                wanted.insert(name_hash(target.as_bytes()));
+            }
+        }
+        let mut firsts = HashMap::new();
+        for entry in self.archive.entries().filter_map(good) {
+            let entry = entry?;
+            let hash = name_hash(entry.path.as_bytes());
+            if wanted.contains(&hash) {
+                // The last one of a name counts.
+                firsts.insert(hash, entry);
+            }
+        }
+        Ok(firsts)
+    }
+
     /// Restores what a hard link leads to in its place.
     fn copy(
         &mut self,
@@ -301,7 +349,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         entry: &Entry,
         first: &MemberPath,
     ) -> Result<Outcome> {
-        let found = self.archive.find(first)?;
+        let found = self.first(first)?;
         let found = found.ok_or_else(|| Error::NotFound(first.clone()))?;
         if let Some(reason) = lost(&found) {
             return Err(Error::Lost { path: first.clone(), reason: reason.to_owned() });
