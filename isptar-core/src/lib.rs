@@ -14,6 +14,7 @@ pub mod limits;
 pub mod observe;
 mod owners;
 mod pack;
+mod parallel;
 pub mod path;
 pub mod repair;
 pub mod scan;
