@@ -1,7 +1,9 @@
 //! Opening an archive by its listing: entries, finding, contents.
 
+mod blocks;
 mod classic;
 mod entries;
+mod lines;
 mod member;
 mod open;
 mod rereads;
@@ -18,6 +20,7 @@ use crate::format::tables::Tables;
 use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::MemberPath;
+use lines::{Lines, Next};
 
 pub use entries::Entries;
 pub use member::Member;
@@ -176,10 +179,13 @@ impl<R: ReadAt> Archive<R> {
             return Ok(found);
         }
         let block = self.block_of(path);
-        for entry in Entries::new(self, block, block + 1, Some(path.clone())).keeping_block()? {
-            let entry = entry?;
+        let text = self.block_text(block)?;
+        let mut lines = Lines::default();
+        lines.begin(block);
+        while lines.seek(self, &text, Some(path))? == Next::Line {
+            let entry = lines.take(self, &text)?;
             if entry.path == *path {
-                return Ok(Some(entry));
+                return Ok(Some(entry.into_owned()));
             }
         }
         Ok(None)
