@@ -139,16 +139,34 @@ impl Lines {
         archive: &Archive<R>,
         name: &MemberName<'_>,
     ) -> Result<()> {
-        if self.has_previous && path::compare(&self.previous, name.as_bytes()).is_ge() {
-            let previous = MemberPath::new(self.previous.as_slice());
-            let expected = format!("a name after {previous}");
-            let kind = FormatError::mismatch("name of an entry", expected, name);
-            return Err(self.corrupt(archive, kind));
+        if self.has_previous {
+            let block = self.block.unwrap_or(0);
+            Self::check_pair(archive, block, &self.previous, name)?;
         }
         self.previous.clear();
         self.previous.extend_from_slice(name.as_bytes());
         self.has_previous = true;
         Ok(())
+    }
+
+    /// Checks that `name`, in `block`, comes after the name of the entry before.
+    pub(super) fn check_pair<R: ReadAt>(
+        archive: &Archive<R>,
+        block: usize,
+        previous: &[u8],
+        name: &MemberName<'_>,
+    ) -> Result<()> {
+        if path::compare(previous, name.as_bytes()).is_lt() {
+            return Ok(());
+        }
+        let expected = format!("a name after {}", MemberPath::new(previous));
+        let kind = FormatError::mismatch("name of an entry", expected, name);
+        Err(kind.at(archive.block_offset(block)))
+    }
+
+    /// Returns the name of the last entry of a sorted archive, if one was read.
+    pub(super) fn into_last_name(self) -> Option<Vec<u8>> {
+        self.has_previous.then_some(self.previous)
     }
 
     /// Checks, at the end of a block, that it had as many entries as the tables say.

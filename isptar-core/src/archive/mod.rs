@@ -6,10 +6,12 @@ mod entries;
 mod lines;
 mod member;
 mod open;
+mod pass;
 mod rereads;
 mod watched;
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::content::Content;
@@ -26,6 +28,7 @@ pub use entries::Entries;
 pub use member::Member;
 pub(crate) use member::{check_agreement, check_map, check_padding, stream_limit};
 pub(crate) use open::{HEADER_STREAM, Tailed};
+pub use pass::BlockEntries;
 pub(crate) use rereads::Rereads;
 pub(crate) use watched::Watched;
 
@@ -129,11 +132,7 @@ impl<R: ReadAt> Archive<R> {
     /// Iterates over the entry `path` and all entries below it. In a sorted archive only the
     /// listing blocks that they are in are read.
     pub fn entries_within(&self, path: &MemberPath) -> Entries<'_, R> {
-        let (start, end) = if self.info.sorted {
-            (self.block_of(path), self.block_after(path))
-        } else {
-            (0, self.tables.blocks.len())
-        };
+        let Range { start, end } = self.blocks_of(path);
         Entries::new(self, start, end, Some(path.clone()))
     }
 
