@@ -13,8 +13,19 @@ use crate::limits::Limits;
 ///
 /// It is ordered as the listing is: bytewise, with `/` below all other bytes, so that a directory
 /// comes right before its contents. It deliberately is no `Path`: only [`SafePath`] leads to files.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct MemberPath(Vec<u8>);
+
+impl Clone for MemberPath {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    // The name before is kept for each that is written: in memory that is there.
+    fn clone_from(&mut self, source: &Self) {
+        self.0.clone_from(&source.0);
+    }
+}
 
 impl MemberPath {
     /// Makes a name of any bytes, unchecked.
