@@ -31,6 +31,11 @@ use shuttle::{
 const WINDOW: u64 = 16 << 20;
 const WINDOW_OF_THREAD: u64 = 8 << 20;
 
+/// Returns how many threads are meant: all that the machine has, where nothing is said.
+pub(crate) fn threads(asked: Option<NonZero<usize>>) -> NonZero<usize> {
+    asked.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
+}
+
 /// What a panic of a worker said.
 type Panic = Box<dyn Any + Send>;
 
