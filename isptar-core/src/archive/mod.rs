@@ -1,10 +1,14 @@
 //! Opening an archive by its listing: entries, finding, contents.
 
+mod agree;
+mod chunks;
 mod classic;
 mod entries;
 mod member;
 mod open;
 mod rereads;
+mod stream;
+mod streams;
 mod watched;
 
 use std::io::Write;
@@ -19,11 +23,13 @@ use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::MemberPath;
 
+pub(crate) use agree::{check_agreement, check_map, check_padding};
+pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck, MemberChunks};
 pub use entries::Entries;
 pub use member::Member;
-pub(crate) use member::{check_agreement, check_map, check_padding, stream_limit};
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub(crate) use rereads::Rereads;
+pub(crate) use streams::stream_limit;
 pub(crate) use watched::Watched;
 
 /// An archive with a listing: ours, or a classic one.
