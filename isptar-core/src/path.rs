@@ -14,11 +14,22 @@ use crate::limits::Limits;
 ///
 /// It is ordered as the listing is: bytewise, with `/` below all other bytes, so that a directory
 /// comes right before its contents. It deliberately is no `Path`: only [`SafePath`] leads to files.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct MemberName<'a>(Cow<'a, [u8]>);
 
 /// The name of a member, with bytes of its own.
 pub type MemberPath = MemberName<'static>;
+
+impl Clone for MemberName<'_> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    // The name before is kept for each that is written: in memory that is there.
+    fn clone_from(&mut self, source: &Self) {
+        self.0.clone_from(&source.0);
+    }
+}
 
 impl MemberPath {
     /// Makes a name of any bytes, unchecked.

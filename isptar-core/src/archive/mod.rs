@@ -1,6 +1,8 @@
 //! Opening an archive by its listing: entries, finding, contents.
 
+mod agree;
 mod blocks;
+mod chunks;
 mod classic;
 mod entries;
 mod lines;
@@ -8,6 +10,8 @@ mod member;
 mod open;
 mod pass;
 mod rereads;
+mod stream;
+mod streams;
 mod watched;
 
 use std::io::Write;
@@ -24,12 +28,14 @@ use crate::limits::Limits;
 use crate::path::MemberPath;
 use lines::{Lines, Next};
 
+pub(crate) use agree::{check_agreement, check_map, check_padding};
+pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck, MemberChunks};
 pub use entries::Entries;
 pub use member::Member;
-pub(crate) use member::{check_agreement, check_map, check_padding, stream_limit};
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub use pass::BlockEntries;
 pub(crate) use rereads::Rereads;
+pub(crate) use streams::stream_limit;
 pub(crate) use watched::Watched;
 
 /// An archive with a listing: ours, or a classic one.
