@@ -42,12 +42,6 @@ type Panic = Box<dyn Any + Send>;
 /// What a job became, with its number.
 type Answer<D> = (u64, Result<D, Panic>);
 
-/// Returns how many threads to use: those asked for, or one for each core.
-pub(crate) fn thread_count(threads: Option<NonZero<usize>>) -> NonZero<usize> {
-    let cores = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    threads.unwrap_or_else(cores)
-}
-
 /// Runs `drive` with a lane to at most `threads` workers. Each has a state that `state` makes, and
 /// does with it, by `work`, the jobs it gets. Jobs that nobody popped when `drive` returns are
 /// dropped.

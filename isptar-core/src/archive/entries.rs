@@ -3,14 +3,12 @@
 use sha2::{Digest as _, Sha256};
 
 use super::Archive;
-use super::blocks::READ;
 use super::lines::{Lines, Next};
-use super::open::Tailed;
-use crate::codec::Unpacker;
+use super::stream::StreamReader;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, EntryRef};
 use crate::format::text;
-use crate::io::{RangeReader, ReadAt};
+use crate::io::ReadAt;
 use crate::path::MemberPath;
 
 /// Iterates over entries, in archive order; see [`Archive::entries`].
@@ -20,8 +18,7 @@ use crate::path::MemberPath;
 #[derive(Debug)]
 pub struct Entries<'a, R> {
     archive: &'a Archive<R>,
-    reader: RangeReader<&'a Tailed<R>>,
-    unpacker: Unpacker,
+    reader: StreamReader<'a, R>,
     /// The next block to unpack, and the first one that is not wanted.
     block: usize,
     end: usize,
@@ -41,15 +38,15 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         end: usize,
         within: Option<MemberPath>,
     ) -> Self {
-        let (from, to) = (archive.block_offset(start), archive.block_offset(end));
+        let mut reader = StreamReader::new(&archive.source);
+        reader.set_ahead(archive.block_offset(end));
         let whole = start == 0
             && end == archive.tables.blocks.len()
             && within.is_none()
             && archive.info.listing_sha256.is_some();
         Self {
             archive,
-            reader: RangeReader::new(&archive.source, from, to, READ),
-            unpacker: Unpacker::new(),
+            reader,
             block: start,
             end,
             text: Vec::new(),
@@ -90,10 +87,9 @@ impl<'a, R: ReadAt> Entries<'a, R> {
     }
 
     fn next_block(&mut self) -> Result<()> {
-        let (reader, text) = (&mut self.reader, &mut self.text);
-        self.archive.unpack_block(self.block, reader, &mut self.unpacker, text)?;
+        self.archive.unpack_block(self.block, &mut self.reader, &mut self.text)?;
         if let Some(identity) = &mut self.identity {
-            identity.update(text);
+            identity.update(&self.text);
         }
         self.lines.begin(self.block);
         self.block += 1;

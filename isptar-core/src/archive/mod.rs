@@ -174,9 +174,10 @@ impl<R: ReadAt> Archive<R> {
     pub fn find(&self, path: &MemberPath) -> Result<Option<Entry>> {
         if !self.info.sorted {
             let mut found = None;
-            for entry in self.entries() {
+            let mut entries = self.entries();
+            while let Some(entry) = entries.next_ref() {
                 match entry {
-                    Ok(entry) if entry.path == *path => found = Some(entry),
+                    Ok(entry) if entry.path == *path => found = Some(entry.into_owned()),
                     Ok(_) | Err(Error::CorruptLine { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -185,6 +186,12 @@ impl<R: ReadAt> Archive<R> {
         }
         let block = self.block_of(path);
         let text = self.block_text(block)?;
+        let line = self.line_of(block, &text, path);
+        let entry = line.map(|line| Entry::parse(line, self.dialect, &self.limits));
+        if let Some(Ok(entry)) = entry {
+            return Ok(Some(entry));
+        }
+        // That it is not there is certain only when all lines of the block are good.
         let mut lines = Lines::default();
         lines.begin(block);
         while lines.seek(self, &text, Some(path))? == Next::Line {

@@ -6,14 +6,12 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 
 use super::Archive;
-use super::blocks::READ;
 use super::lines::{Lines, Next};
-use super::open::Tailed;
-use crate::codec::Unpacker;
+use super::stream::StreamReader;
 use crate::error::{Error, Result};
 use crate::format::entry::EntryRef;
-use crate::io::{RangeReader, ReadAt};
-use crate::parallel::{in_order, thread_count};
+use crate::io::ReadAt;
+use crate::parallel::{self, in_order};
 use crate::path::MemberPath;
 
 /// The entries of one listing block, in order; see [`Archive::map_blocks`].
@@ -58,8 +56,7 @@ impl<'a, R: ReadAt> Iterator for BlockEntries<'a, R> {
 struct Worker<'a, R> {
     archive: &'a Archive<R>,
     within: Option<&'a MemberPath>,
-    reader: RangeReader<&'a Tailed<R>>,
-    unpacker: Unpacker,
+    reader: StreamReader<'a, R>,
 }
 
 /// A block to be mapped, with a buffer for its text.
@@ -81,8 +78,7 @@ struct Mapped<T> {
 
 impl<'a, R: ReadAt> Worker<'a, R> {
     fn new(archive: &'a Archive<R>, within: Option<&'a MemberPath>) -> Self {
-        let reader = RangeReader::new(&archive.source, 0, 0, READ);
-        Self { archive, within, reader, unpacker: Unpacker::new() }
+        Self { archive, within, reader: StreamReader::new(&archive.source) }
     }
 
     fn map<T>(
@@ -91,9 +87,7 @@ impl<'a, R: ReadAt> Worker<'a, R> {
         work: impl Fn(&mut BlockEntries<'_, R>) -> T,
     ) -> Mapped<T> {
         let archive = self.archive;
-        self.reader.seek(archive.block_offset(block), archive.block_offset(block + 1));
-        let unpacked = archive.unpack_block(block, &mut self.reader, &mut self.unpacker, &mut text);
-        if let Err(error) = unpacked {
+        if let Err(error) = archive.unpack_block(block, &mut self.reader, &mut text) {
             return Mapped { block, text, value: None, last: None, end: Err(error) };
         }
         let mut lines = Lines::default();
@@ -177,8 +171,10 @@ impl<R: ReadAt> Archive<R> {
         mut each: impl FnMut(T) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut blocks = within.map_or(0..self.tables.blocks.len(), |path| self.blocks_of(path));
-        let count = NonZero::new(blocks.len()).unwrap_or(NonZero::<usize>::MIN);
-        let threads = thread_count(threads).min(count);
+        let threads = match NonZero::new(blocks.len()) {
+            Some(count) if count.get() > 1 => parallel::threads(threads).min(count),
+            _ => NonZero::<usize>::MIN,
+        };
         let is_whole = within.is_none() && self.info.listing_sha256.is_some();
         let identity = is_whole.then(Sha256::new);
         let mut driver = Driver { archive: self, last: None, identity, spare: Vec::new() };
