@@ -48,6 +48,14 @@ impl<R: ReadAt> Archive<R> {
         [text, (grown, LimitName::ListingRatio)]
     }
 
+    /// Reads the text of a block that is read alone: more than one pass may go over it.
+    pub(super) fn keep_block(&self, number: usize, text: &mut Vec<u8>) -> Result<()> {
+        let kept = self.block_text(number)?;
+        text.clear();
+        text.extend_from_slice(&kept);
+        Ok(())
+    }
+
     /// Unpacks a block; `text` is its text then.
     pub(super) fn unpack_block(
         &self,

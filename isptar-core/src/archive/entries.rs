@@ -22,6 +22,8 @@ pub struct Entries<'a, R> {
     /// The next block to unpack, and the first one that is not wanted.
     block: usize,
     end: usize,
+    /// One block of many is wanted.
+    is_alone: bool,
     text: Vec<u8>,
     lines: Lines,
     within: Option<MemberPath>,
@@ -49,6 +51,7 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             reader,
             block: start,
             end,
+            is_alone: end - start == 1 && archive.tables.blocks.len() > 1,
             text: Vec::new(),
             lines: Lines::default(),
             within,
@@ -87,7 +90,11 @@ impl<'a, R: ReadAt> Entries<'a, R> {
     }
 
     fn next_block(&mut self) -> Result<()> {
-        self.archive.unpack_block(self.block, &mut self.reader, &mut self.text)?;
+        if self.is_alone {
+            self.archive.keep_block(self.block, &mut self.text)?;
+        } else {
+            self.archive.unpack_block(self.block, &mut self.reader, &mut self.text)?;
+        }
         if let Some(identity) = &mut self.identity {
             identity.update(&self.text);
         }

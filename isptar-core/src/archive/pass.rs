@@ -57,6 +57,8 @@ struct Worker<'a, R> {
     archive: &'a Archive<R>,
     within: Option<&'a MemberPath>,
     reader: StreamReader<'a, R>,
+    /// One block of many is wanted.
+    is_alone: bool,
 }
 
 /// A block to be mapped, with a buffer for its text.
@@ -77,8 +79,8 @@ struct Mapped<T> {
 }
 
 impl<'a, R: ReadAt> Worker<'a, R> {
-    fn new(archive: &'a Archive<R>, within: Option<&'a MemberPath>) -> Self {
-        Self { archive, within, reader: StreamReader::new(&archive.source) }
+    fn new(archive: &'a Archive<R>, within: Option<&'a MemberPath>, is_alone: bool) -> Self {
+        Self { archive, within, reader: StreamReader::new(&archive.source), is_alone }
     }
 
     fn map<T>(
@@ -87,7 +89,11 @@ impl<'a, R: ReadAt> Worker<'a, R> {
         work: impl Fn(&mut BlockEntries<'_, R>) -> T,
     ) -> Mapped<T> {
         let archive = self.archive;
-        if let Err(error) = archive.unpack_block(block, &mut self.reader, &mut text) {
+        let read = match self.is_alone {
+            true => archive.keep_block(block, &mut text),
+            false => archive.unpack_block(block, &mut self.reader, &mut text),
+        };
+        if let Err(error) = read {
             return Mapped { block, text, value: None, last: None, end: Err(error) };
         }
         let mut lines = Lines::default();
@@ -178,7 +184,8 @@ impl<R: ReadAt> Archive<R> {
         let is_whole = within.is_none() && self.info.listing_sha256.is_some();
         let identity = is_whole.then(Sha256::new);
         let mut driver = Driver { archive: self, last: None, identity, spare: Vec::new() };
-        let state = || Worker::new(self, within);
+        let is_alone = blocks.len() == 1 && self.tables.blocks.len() > 1;
+        let state = || Worker::new(self, within, is_alone);
         in_order(
             threads,
             state,
