@@ -37,6 +37,11 @@ type Panic = Box<dyn Any + Send>;
 /// What a job became, with its number.
 type Answer<D> = (u64, Result<D, Panic>);
 
+/// Returns how many threads a job takes: as many as it was told, else as many as run at once.
+pub(crate) fn threads_of(asked: Option<NonZero<usize>>) -> NonZero<usize> {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
+}
+
 /// Runs `drive` with a lane to at most `threads` workers. Each has a state that `state` makes, and
 /// does with it, by `work`, the jobs it gets. Jobs that nobody popped when `drive` returns are
 /// dropped.

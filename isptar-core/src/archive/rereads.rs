@@ -63,8 +63,15 @@ impl Rereads {
         Err(FormatError::Limit { what, limit, actual, raise: None })
     }
 
+    /// Adds what a part of the run counted for itself, which was ahead of all before it.
+    pub(crate) fn join(&self, part: &Self) {
+        self.end.fetch_max(part.end.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.once.fetch_add(part.once.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.again.fetch_add(part.again(), Ordering::Relaxed);
+    }
+
     /// Counts a stream at `offset`: its `packed` bytes gave `real` ones.
-    pub(super) fn count(&self, offset: u64, packed: u64, real: u64) {
+    pub(crate) fn count(&self, offset: u64, packed: u64, real: u64) {
         let end = self.end.fetch_max(offset.saturating_add(packed), Ordering::Relaxed);
         let counter = if offset < end { &self.again } else { &self.once };
         counter.fetch_add(packed.saturating_add(real), Ordering::Relaxed);
