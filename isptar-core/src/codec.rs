@@ -2,9 +2,7 @@
 
 #[cfg(feature = "libdeflate")]
 mod inflate;
-#[cfg(not(feature = "libdeflate"))]
-#[path = "codec/inflate_rs.rs"]
-mod inflate;
+mod strict;
 mod unpack;
 mod whole;
 

@@ -263,7 +263,8 @@ impl<R: ReadAt> Archive<R> {
     }
 
     /// Like [`Self::next_member_of`], for members of which it is known that their streams are
-    /// wanted up to `end`: so far is read ahead.
+    /// wanted up to `end`: so far is read ahead. To be verified: streams that gzip would not take are
+    /// refused even when the right bytes come out of them.
     pub(crate) fn member_of_batch<'a>(
         &'a self,
         run: &Arc<Rereads>,

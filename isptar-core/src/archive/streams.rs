@@ -104,6 +104,9 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         let follows = self.member_end == Some(start);
         let guessed = if follows { archive.data_end } else { 0 };
         self.reader.set_ahead(ahead.unwrap_or(guessed));
+        if ahead.is_some() {
+            self.reader.set_strict();
+        }
         self.member_end = Some(start + packed);
         let first = entry
             .chunks

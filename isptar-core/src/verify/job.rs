@@ -60,7 +60,7 @@ pub(super) fn verify<R: ReadAt>(
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
     let ground = Ground { archive, selection, options };
     let threads = if options.quick { NonZero::<usize>::MIN } else { threads_of(options.threads) };
-    let state = || (Looker::new(ground), ChunkReader::new(archive));
+    let state = || (Looker::new(ground), ChunkReader::strict(archive));
     let work = |(looker, chunks): &mut (Looker<'_, R>, ChunkReader<'_, R>), work| match work {
         Work::Batch(batch, run) => Done::Batch(looker.look(batch, run, &|| Ok(()))),
         Work::Chunk(chunk) => Done::Chunk(chunk.read(chunks)),
