@@ -1,5 +1,7 @@
 //! Compressing and decompressing one stream.
 
+#[cfg(not(feature = "libdeflate"))]
+mod deflate;
 #[cfg(feature = "libdeflate")]
 mod inflate;
 mod strict;
@@ -8,6 +10,9 @@ mod whole;
 
 use std::io;
 
+#[cfg(not(feature = "libdeflate"))]
+use deflate::{CompressionLvl, Compressor};
+#[cfg(feature = "libdeflate")]
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::error::FormatError;

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::format::entry::Entry;
 use crate::io::ReadAt;
 use crate::observe::Observer;
-use crate::parallel::{Lane, in_order, threads_of};
+use crate::parallel::{self, Lane, in_order};
 use crate::select::Selection;
 
 /// Most entries in a batch, and most bytes of archive and contents that are read for it.
@@ -59,7 +59,8 @@ pub(super) fn verify<R: ReadAt>(
     let survey = Survey::take(archive, selection, &mut tell)?;
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
     let ground = Ground { archive, selection, options };
-    let threads = if options.quick { NonZero::<usize>::MIN } else { threads_of(options.threads) };
+    let threads =
+        if options.quick { NonZero::<usize>::MIN } else { parallel::threads(options.threads) };
     let state = || (Looker::new(ground), ChunkReader::strict(archive));
     let work = |(looker, chunks): &mut (Looker<'_, R>, ChunkReader<'_, R>), work| match work {
         Work::Batch(batch, run) => Done::Batch(looker.look(batch, run, &|| Ok(()))),
