@@ -33,7 +33,7 @@ pub use member::Member;
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub(crate) use rereads::Rereads;
 pub(crate) use streams::stream_limit;
-pub(crate) use watched::Watched;
+pub(crate) use watched::{Watched, odd_of};
 
 /// An archive with a listing: ours, or a classic one.
 ///
