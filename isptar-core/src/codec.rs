@@ -1,15 +1,18 @@
 //! Compressing and decompressing one stream.
 
+#[cfg(not(feature = "libdeflate"))]
+mod deflate;
 #[cfg(feature = "libdeflate")]
 mod inflate;
-#[cfg(not(feature = "libdeflate"))]
-#[path = "codec/inflate_rs.rs"]
-mod inflate;
+mod strict;
 mod unpack;
 mod whole;
 
 use std::io;
 
+#[cfg(not(feature = "libdeflate"))]
+use deflate::{CompressionLvl, Compressor};
+#[cfg(feature = "libdeflate")]
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::error::FormatError;

@@ -29,14 +29,14 @@ use crate::path::MemberPath;
 use lines::{Lines, Next};
 
 pub(crate) use agree::{check_agreement, check_map, check_padding};
-pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck, MemberChunks};
+pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck};
 pub use entries::Entries;
 pub use member::Member;
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub use pass::BlockEntries;
 pub(crate) use rereads::Rereads;
 pub(crate) use streams::stream_limit;
-pub(crate) use watched::Watched;
+pub(crate) use watched::{Watched, odd_of};
 
 /// An archive with a listing: ours, or a classic one.
 ///
@@ -241,7 +241,7 @@ impl<R: ReadAt> Archive<R> {
     ///
     /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::InBase`] or [`Error::Input`].
     pub fn member(&self, entry: &Entry) -> Result<Member<'_, R>> {
-        Member::open(self, entry, None, None)
+        Member::open(self, entry, None, None, None)
     }
 
     /// Like [`Self::member`] in a run over many members in archive order: takes over the buffers of
@@ -256,7 +256,7 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, None)
+        Member::open(self, entry, previous, None, None)
     }
 
     /// Begins a run over members.
@@ -271,7 +271,20 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, Some(run))
+        Member::open(self, entry, previous, Some(run), None)
+    }
+
+    /// Like [`Self::next_member_of`], for members of which it is known that their streams are
+    /// wanted up to `end`: so far is read ahead. To be verified: streams that gzip would not take are
+    /// refused even when the right bytes come out of them.
+    pub(crate) fn member_of_batch<'a>(
+        &'a self,
+        run: &Arc<Rereads>,
+        previous: Option<Member<'a, R>>,
+        entry: &Entry,
+        end: u64,
+    ) -> Result<Member<'a, R>> {
+        Member::open(self, entry, previous, Some(run), Some(end))
     }
 
     /// Writes bytes `start..end` of a file's content to `out`; an `end` beyond the content is

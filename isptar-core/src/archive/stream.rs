@@ -43,6 +43,11 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         self.fetched.ahead = end;
     }
 
+    /// Refuses, from now on, what gzip would not take, though the bytes that come out may be right.
+    pub(super) fn set_strict(&mut self) {
+        self.whole.set_strict();
+    }
+
     /// Decodes the stream at `offset`, whose `packed` bytes must give at most `limit`, into `out`,
     /// in place of what is there.
     pub(super) fn read(
