@@ -31,9 +31,9 @@ use shuttle::{
 const WINDOW: u64 = 16 << 20;
 const WINDOW_OF_THREAD: u64 = 8 << 20;
 
-/// Returns how many threads there are when nobody says: one for each core that may be used.
-pub(crate) fn all_cores() -> NonZero<usize> {
-    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+/// Returns how many threads are meant: all that the machine has, where nothing is said.
+pub(crate) fn threads(asked: Option<NonZero<usize>>) -> NonZero<usize> {
+    asked.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// What a panic of a worker said.

@@ -21,7 +21,7 @@ use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::entry_of;
-use crate::parallel::{all_cores, in_order};
+use crate::parallel::{in_order, threads};
 use crate::select::Patterns;
 use crate::source::{SourceOptions, Walk};
 use crate::writer::{ArchiveWriter, WriterOptions};
@@ -122,7 +122,7 @@ impl CreateOptions {
     pub const MAX_GROUP_SIZE: u64 = 1 << 20;
 
     fn thread_count(&self) -> NonZero<usize> {
-        self.threads.unwrap_or_else(all_cores)
+        threads(self.threads)
     }
 
     /// Returns the size of groups; 0 when there are none.
