@@ -4,6 +4,11 @@
 //! longer than to compress a small file. This one finds matches with a table of 4 KB, and writes
 //! one block.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "all numbers are places in 8 KiB, symbols, or bits of codes"
+)]
+
 use std::ops::Range;
 
 /// Most bytes that are compressed.
@@ -17,9 +22,6 @@ const MAX_MATCH: usize = 258;
 
 /// Farthest match of three bytes that is shorter than its literals.
 const NEAR: usize = 512;
-
-/// Places that are noted of a run of one byte.
-const RUN: usize = 4;
 
 /// Numbers of symbols: literals, the end of the block and lengths; distances; lengths of codes.
 const LITERALS: usize = 286;
@@ -180,7 +182,7 @@ struct Bits<'a> {
 }
 
 impl Bits<'_> {
-    /// Appends up to 16 bits... of `value`, which has no others.
+    /// Appends the lowest `count` bits, at most 16, of `value`, which has no others.
     #[inline]
     fn push(&mut self, value: u32, count: u32) {
         self.held |= u64::from(value) << self.count;
@@ -354,11 +356,21 @@ impl SmallPacker {
         self.tokens.push(Token { value: len as u16, distance: distance as u16 });
     }
 
-    /// Notes the positions of a match.
+    /// Notes the positions of a match, the first of which is noted already.
     fn skip(&mut self, data: &[u8], range: Range<usize>, distance: usize) {
-        // Within a run of one byte, headers and padding are such, all places are as good.
-        let end = if distance == 1 { range.end.min(range.start + RUN) } else { range.end };
-        for at in range.start..end {
+        let mut rest = range.clone();
+        // A run of one byte, such as headers and padding have: all places in it have one hash, and
+        // the place before each is right before it.
+        if distance == 1 && range.len() > MIN_MATCH {
+            rest.start = range.end + 1 - MIN_MATCH;
+            for (previous, at) in self.previous[range.start..rest.start].iter_mut().zip(range) {
+                *previous = at as u16;
+            }
+            if let Some(hash) = hash(data, rest.start - 1) {
+                self.heads[hash] = rest.start as u16;
+            }
+        }
+        for at in rest {
             self.note(data, at);
         }
     }
@@ -366,9 +378,7 @@ impl SmallPacker {
     /// Notes a position; returns the one before that has the same hash, plus one.
     #[inline]
     fn note(&mut self, data: &[u8], at: usize) -> u16 {
-        let Some(&[a, b, c]) = data.get(at..).and_then(|rest| rest.first_chunk()) else { return 0 };
-        let value = u32::from_le_bytes([a, b, c, 0]);
-        let hash = (value.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize;
+        let Some(hash) = hash(data, at) else { return 0 };
         let before = self.heads[hash];
         self.heads[hash] = at as u16 + 1;
         self.previous[at] = before;
@@ -398,6 +408,14 @@ impl SmallPacker {
         }
         if distance == 0 { (0, 0) } else { (best, distance) }
     }
+}
+
+/// Returns the hash of the bytes that a match at a place must have, if there are so many.
+#[inline]
+fn hash(data: &[u8], at: usize) -> Option<usize> {
+    let &[a, b, c] = data.get(at..)?.first_chunk()?;
+    let value = u32::from_le_bytes([a, b, c, 0]);
+    Some((value.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize)
 }
 
 /// Returns how many bytes `a` and `b` begin with that are the same; `a` is at least as long.

@@ -23,6 +23,9 @@ const BATCH_MEMBERS: usize = 64;
 const BATCH_BYTES: u64 = 256 << 10;
 const BATCH_HANDLES: u64 = 8;
 
+/// Largest memory that is kept for the streams of batches.
+const KEPT: usize = 64 << 10;
+
 /// Memory that an item takes, its content apart.
 const ITEM_WEIGHT: u64 = 2 << 10;
 
@@ -205,7 +208,9 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         match done {
             Done::Batch(mut members, stream) => {
                 self.store.batch(&mut members, &stream, self.observer)?;
-                self.small.push(stream);
+                if stream.capacity() <= KEPT {
+                    self.small.push(stream);
+                }
             }
             Done::Chunk(mut chunk) => {
                 self.store.chunk(&mut chunk, self.observer)?;
