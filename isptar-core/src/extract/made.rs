@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -77,7 +78,7 @@ pub(super) trait Known {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &[u8]) -> bool;
 }
 
-impl Known for OwnedFd {
+impl Known for Arc<OwnedFd> {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &[u8]) -> bool {
         is_at(directory, name, self) == Ok(true)
     }
@@ -183,7 +184,7 @@ impl<'a, T: Known> Made<'a, T> {
     }
 }
 
-impl<'a> Made<'a, OwnedFd> {
+impl<'a> Made<'a, Arc<OwnedFd>> {
     /// Makes a file under a temporary name that belongs to `name`, locked while it is written. What a
     /// killed run may have left there is looked at again by [`Self::finish`], anything else told and
     /// left alone. `is_member` says whether this run restores a member under such a name.
@@ -218,6 +219,11 @@ impl<'a> Made<'a, OwnedFd> {
         Ok(Self { wrecks, ..Self::new(directory, name, false, site, create_file)? })
     }
 
+    /// Puts it aside, so that it can be written without the directory at hand.
+    pub(super) fn pause(self) -> Paused {
+        Paused { temporary: self.temporary, wrecks: self.wrecks, value: self.value }
+    }
+
     /// Gives it its name as [`Self::publish`] does; then removes what killed runs left of it: what
     /// begins as it does, so that no byte is lost with it.
     pub(super) fn finish(
@@ -245,6 +251,26 @@ impl<'a> Made<'a, OwnedFd> {
             });
         }
         Ok(outcome)
+    }
+}
+
+/// A file that was made, apart from its directory.
+#[derive(Debug)]
+pub(super) struct Paused {
+    temporary: Option<Vec<u8>>,
+    wrecks: Vec<(Vec<u8>, OwnedFd)>,
+    pub(super) value: Arc<OwnedFd>,
+}
+
+impl Paused {
+    /// Goes back to the directory and the name that it was made with.
+    pub(super) fn resume<'a>(
+        self,
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+    ) -> Made<'a, Arc<OwnedFd>> {
+        let Self { temporary, wrecks, value } = self;
+        Made { directory, name, temporary, wrecks, value }
     }
 }
 
@@ -392,7 +418,7 @@ fn temporary_of(number: u64) -> Vec<u8> {
     name
 }
 
-fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Arc<OwnedFd>> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, UNFINISHED)
+    rustix::fs::openat(directory, name, flags, UNFINISHED).map(Arc::new)
 }
