@@ -173,6 +173,11 @@ impl<'a, J, D> Lane<'a, J, D> {
         self.weight >= self.capacity
     }
 
+    /// Returns whether a job of that weight would make too much of what is under way.
+    pub(crate) fn is_full_for(&self, weight: u64) -> bool {
+        self.weight.saturating_add(weight) > self.capacity
+    }
+
     /// Returns how many jobs were pushed and not popped.
     pub(crate) fn len(&self) -> usize {
         self.window.len()
