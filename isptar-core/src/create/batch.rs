@@ -1,9 +1,9 @@
 //! What workers do: pack batches of small members, chunks of big files, blocks of the listing.
 
+use super::CreateOptions;
 use super::big::{Chunk, PackedChunk};
 use super::file;
 use super::item::{Item, Packed};
-use super::CreateOptions;
 use crate::codec::Packer;
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;

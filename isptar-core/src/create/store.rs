@@ -88,7 +88,8 @@ impl<S: Sink> Store<S> {
     ) -> Result<()> {
         if !self.groups || !self.breaks_group(members) {
             let mut members = members.drain(..);
-            return members.try_for_each(|(item, packed)| self.item(item, packed, stream, observer));
+            return members
+                .try_for_each(|(item, packed)| self.item(item, packed, stream, observer));
         }
         // A member cannot be taken out of a stream that is packed.
         let mut alone = Vec::new();
@@ -262,7 +263,9 @@ impl<S: Sink> Store<S> {
         self.writer.append_packed_chunk(&mut big.member, data, &chunk.stream)?;
         observer.event(Event::Progress { bytes: data.len() as u64 });
         big.seen.add(std::mem::take(&mut chunk.seen));
-        if chunk.is_last && let Some(big) = self.big.take() {
+        if chunk.is_last
+            && let Some(big) = self.big.take()
+        {
             self.end(big, observer)?;
         }
         Ok(())

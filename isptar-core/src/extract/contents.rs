@@ -304,6 +304,11 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         destined: Destined,
         mut notes: Notes,
     ) -> Result<()> {
+        // What comes before must not end the job between its file and the note of that.
+        self.hand_out()?;
+        while self.bigs.len() >= BIG {
+            self.pop()?;
+        }
         let begun = self.job.open(&entry).and_then(|member| {
             let begun = self.target.begin(&destined, &entry, &mut notes);
             begun.map(|begun| (begun, member))
@@ -313,10 +318,6 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             Ok((Err(put), _)) => return self.settled(index, hash, entry, notes, Ok(Some(put))),
             Err(error) => return self.settled(index, hash, entry, notes, Err(error)),
         };
-        self.hand_out()?;
-        while self.bigs.len() >= BIG {
-            self.pop()?;
-        }
         self.under_way.insert(hash);
         let what = Arc::new(What { entry, destined });
         let file = Arc::clone(&begun.1.value);

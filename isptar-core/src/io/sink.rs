@@ -387,7 +387,7 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let mut sink = FileSink::create(&path).unwrap();
-        sink.write(&[1; BUFFER + 1]).unwrap();
+        sink.write(&[1; 1 << 20]).unwrap();
         sink.finish_slice().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert!(matches!(FileSink::create(&path), Err(Error::Busy { .. })));

@@ -141,11 +141,18 @@ fn files_that_outgrow_their_group_are_stored_whole() {
             (options.threads, options.group_size) = (NonZero::new(threads), NonZero::new(2560));
             let meddle = |tree: &Path| {
                 let noise = super::support::noise(len, 9);
-                fs::File::options().write(true).open(tree.join("b")).unwrap().write_all(&noise).unwrap();
+                fs::File::options()
+                    .write(true)
+                    .open(tree.join("b"))
+                    .unwrap()
+                    .write_all(&noise)
+                    .unwrap();
             };
             let (_, archive) = archive_with(options, meddle);
             let entry = archive.find(&"a".into()).unwrap().unwrap();
-            assert!(super::support::read(&archive, &entry).unwrap() == super::support::noise(len, 9));
+            assert!(
+                super::support::read(&archive, &entry).unwrap() == super::support::noise(len, 9)
+            );
             assert_eq!(content(&archive, "d"), "other");
             let (all, options) = (Selection::default(), VerifyOptions::default());
             assert!(verify(&archive, &all, &options, &mut ()).unwrap().is_good());

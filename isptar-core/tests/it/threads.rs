@@ -119,7 +119,8 @@ fn small_members_share_streams_up_to_a_size() {
     let streams = streams(entries(&archive));
     assert!(streams.len() < 100, "{}", streams.len());
     for stream in &streams {
-        let zoffsets: Vec<u64> = stream.iter().map(|entry| entry.location.unwrap().zoffset).collect();
+        let zoffsets: Vec<u64> =
+            stream.iter().map(|entry| entry.location.unwrap().zoffset).collect();
         assert!(zoffsets[0] == 0 && zoffsets.is_sorted_by(|a, b| a < b), "{zoffsets:?}");
         let last = stream.last().unwrap();
         let end = zoffsets[zoffsets.len() - 1] + 512 + last.kind.size().next_multiple_of(512);
