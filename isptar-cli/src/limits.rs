@@ -86,7 +86,8 @@ fn parse(text: &str) -> Result<(LimitName, u64), String> {
     Ok((known, parse_value(value)?))
 }
 
-fn parse_value(text: &str) -> Result<u64, String> {
+/// Reads a number of bytes: digits, and K, M or G of 1024.
+pub(crate) fn parse_value(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().last() {
         Some((at, 'K' | 'k')) => (&text[..at], 10),
         Some((at, 'M' | 'm')) => (&text[..at], 20),

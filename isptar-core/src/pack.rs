@@ -28,20 +28,26 @@ pub struct Details {
 
 /// Returns the entry of a member that has no bytes yet.
 pub(crate) fn entry_of(header: &MemberHeader, details: Details) -> Entry {
+    into_entry(header.clone(), details)
+}
+
+/// Makes the entry of a member that has no bytes yet of its headers, which are used up.
+pub(crate) fn into_entry(header: MemberHeader, details: Details) -> Entry {
+    let xattr = header.xattrs.fingerprint();
     Entry {
         mode: header.mode & 0o7777,
-        user: header.user.clone(),
+        user: header.user,
         uid: header.uid,
-        group: header.group.clone(),
+        group: header.group,
         gid: header.gid,
         mtime: Some(header.mtime),
         ctime: details.ctime,
         ino: details.ino,
-        xattr: header.xattrs.fingerprint(),
+        xattr,
         dirty: details.dirty,
         sparse: details.sparse,
         partial: details.partial,
-        ..Entry::new(header.path.clone(), header.kind.clone())
+        ..Entry::new(header.path, header.kind)
     }
 }
 
@@ -67,24 +73,55 @@ impl MemberPacker {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Entry, FormatError> {
+        self.tar.clear();
+        let digest = self.add(header, data)?;
+        let packed = Some(self.seal(out));
+        Ok(Entry { packed, digest, ..entry_of(header, details) })
+    }
+
+    /// Appends a member to the tar of the stream that is being made, and returns its digest; see
+    /// [`Self::pack_whole`]. After an error the tar is as it was.
+    pub(crate) fn add(
+        &mut self,
+        header: &MemberHeader,
+        data: &[u8],
+    ) -> Result<Option<Digest>, FormatError> {
         if matches!(&header.kind, Kind::HardLink { target } if *target == header.path) {
             let path = header.path.as_bytes();
             return Err(FormatError::invalid("target of a hard link", path));
         }
-        self.tar.clear();
-        header.encode(&self.limits, &mut self.tar)?;
+        let start = self.tar.len();
+        if let Err(error) = header.encode(&self.limits, &mut self.tar) {
+            self.tar.truncate(start);
+            return Err(error);
+        }
         self.tar.extend_from_slice(data);
-        let digest = Some(data).filter(|_| header.kind.size() > 0).map(|data| {
+        push_padding(data.len() as u64, &mut self.tar);
+        let is_file = matches!(header.kind, Kind::File { size } if size > 0);
+        Ok(is_file.then(|| {
             let mut digest = MemberDigest::new(header);
             digest.update(data);
             digest.finish()
-        });
-        push_padding(data.len() as u64, &mut self.tar);
+        }))
+    }
+
+    /// Returns the length of the tar that [`Self::add`] made.
+    pub(crate) fn tar_len(&self) -> usize {
+        self.tar.len()
+    }
+
+    /// Packs that tar as one stream, appended to `out`; returns its packed length.
+    pub(crate) fn seal(&mut self, out: &mut Vec<u8>) -> u64 {
+        self.seal_first(self.tar.len(), out)
+    }
+
+    /// Packs the first `len` bytes of that tar as one stream, and keeps the rest.
+    pub(crate) fn seal_first(&mut self, len: usize, out: &mut Vec<u8>) -> u64 {
         let start = out.len();
-        self.packer.pack(&self.tar, out);
-        let packed = (out.len() - start) as u64;
-        let digest = digest.filter(|_| matches!(header.kind, Kind::File { .. }));
-        Ok(Entry { packed: Some(packed), digest, ..entry_of(header, details) })
+        let len = len.min(self.tar.len());
+        self.packer.pack(&self.tar[..len], out);
+        self.tar.drain(..len);
+        (out.len() - start) as u64
     }
 
     /// Packs the headers of a member of several streams.

@@ -31,6 +31,11 @@ use shuttle::{
 const WINDOW: u64 = 16 << 20;
 const WINDOW_OF_THREAD: u64 = 8 << 20;
 
+/// Returns how many threads are meant: all that the machine has, where nothing is said.
+pub(crate) fn threads(asked: Option<NonZero<usize>>) -> NonZero<usize> {
+    asked.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
+}
+
 /// What a panic of a worker said.
 type Panic = Box<dyn Any + Send>;
 
@@ -166,6 +171,11 @@ impl<'a, J, D> Lane<'a, J, D> {
     /// Returns whether so much is under way that something should be popped before the next push.
     pub(crate) fn is_full(&self) -> bool {
         self.weight >= self.capacity
+    }
+
+    /// Returns whether a job of that weight would make too much of what is under way.
+    pub(crate) fn is_full_for(&self, weight: u64) -> bool {
+        self.weight.saturating_add(weight) > self.capacity
     }
 
     /// Returns how many jobs were pushed and not popped.

@@ -1,5 +1,6 @@
 //! Names of members, and the check that makes one fit to be written to a file system.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -13,15 +14,31 @@ use crate::limits::Limits;
 ///
 /// It is ordered as the listing is: bytewise, with `/` below all other bytes, so that a directory
 /// comes right before its contents. It deliberately is no `Path`: only [`SafePath`] leads to files.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct MemberPath(Vec<u8>);
+#[derive(PartialEq, Eq, Hash, Default)]
+pub struct MemberName<'a>(Cow<'a, [u8]>);
+
+/// The name of a member, with bytes of its own.
+pub type MemberPath = MemberName<'static>;
+
+impl Clone for MemberName<'_> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    // The name before is kept for each that is written: in memory that is there.
+    fn clone_from(&mut self, source: &Self) {
+        self.0.clone_from(&source.0);
+    }
+}
 
 impl MemberPath {
     /// Makes a name of any bytes, unchecked.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
+        Self(Cow::Owned(bytes.into()))
     }
+}
 
+impl<'a> MemberName<'a> {
     /// Returns the bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -29,29 +46,39 @@ impl MemberPath {
 
     /// Returns the bytes of the name, consuming it.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.0.into_owned()
+    }
+
+    /// Returns the same name with bytes of its own.
+    pub fn into_owned(self) -> MemberPath {
+        MemberName(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// Returns the same name, borrowed.
+    pub fn borrowed(&self) -> MemberName<'_> {
+        MemberName(Cow::Borrowed(&self.0))
     }
 
     /// Returns whether this is the root of the tree, the entry `.`.
     pub fn is_root(&self) -> bool {
-        self.0 == b"."
+        *self.0 == *b"."
     }
 
     /// Returns whether `self` is `ancestor` or lies below it.
-    pub fn is_within(&self, ancestor: &Self) -> bool {
+    pub fn is_within(&self, ancestor: &MemberName<'_>) -> bool {
         is_within(&self.0, &ancestor.0)
     }
 
     /// Returns the name of `name` in the directory `self`.
-    pub fn join(&self, name: &[u8]) -> Self {
+    pub fn join(&self, name: &[u8]) -> MemberPath {
         if self.is_root() {
-            return Self(name.to_vec());
+            return MemberPath::new(name);
         }
         let mut path = Vec::with_capacity(self.0.len() + 1 + name.len());
         path.extend_from_slice(&self.0);
         path.push(b'/');
         path.extend_from_slice(name);
-        Self(path)
+        MemberPath::new(path)
     }
 
     /// Returns the last component.
@@ -60,9 +87,9 @@ impl MemberPath {
     }
 
     /// Returns the name of the directory that holds this member, if it is in one.
-    pub fn parent(&self) -> Option<Self> {
+    pub fn parent(&self) -> Option<MemberPath> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
-        self.0.get(..slash).map(Self::new)
+        self.0.get(..slash).map(MemberPath::new)
     }
 
     /// Returns whether the name is in the form that our archives use: relative, without empty,
@@ -114,13 +141,13 @@ pub(crate) fn name_hash(path: &[u8]) -> u64 {
     KEY.hash_one(path)
 }
 
-impl PartialOrd for MemberPath {
+impl PartialOrd for MemberName<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for MemberPath {
+impl Ord for MemberName<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         compare(&self.0, &other.0)
     }
@@ -140,18 +167,24 @@ impl From<&[u8]> for MemberPath {
 
 impl From<Vec<u8>> for MemberPath {
     fn from(name: Vec<u8>) -> Self {
+        Self::new(name)
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for MemberName<'a> {
+    fn from(name: Cow<'a, [u8]>) -> Self {
         Self(name)
     }
 }
 
 /// Shows the name with everything escaped that could confuse a terminal.
-impl fmt::Display for MemberPath {
+impl fmt::Display for MemberName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.0))
     }
 }
 
-impl fmt::Debug for MemberPath {
+impl fmt::Debug for MemberName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
@@ -223,9 +256,9 @@ pub struct SafePath {
 
 impl SafePath {
     /// Checks a name against `limits` and the rules above.
-    pub fn new(path: &MemberPath, limits: &Limits) -> Result<Self, Error> {
+    pub fn new(path: &MemberName<'_>, limits: &Limits) -> Result<Self, Error> {
         Self::check(path.as_bytes(), limits)
-            .map_err(|reason| Error::UnsafePath { path: path.clone(), reason })
+            .map_err(|reason| Error::UnsafePath { path: path.clone().into_owned(), reason })
     }
 
     fn check(path: &[u8], limits: &Limits) -> Result<Self, PathReason> {
@@ -292,11 +325,11 @@ impl SafePath {
     }
 }
 
-impl TryFrom<&MemberPath> for SafePath {
+impl TryFrom<&MemberName<'_>> for SafePath {
     type Error = Error;
 
     /// Checks a name against the default [`Limits`].
-    fn try_from(path: &MemberPath) -> Result<Self, Error> {
+    fn try_from(path: &MemberName<'_>) -> Result<Self, Error> {
         Self::new(path, &Limits::default())
     }
 }

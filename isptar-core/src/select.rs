@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::path::{MemberPath, SafePath};
+use crate::path::{MemberName, MemberPath, SafePath};
 
 /// Patterns in the style of gitignore: one without a slash matches a name at any depth, one with a
 /// slash in front or within is anchored at the root of the tree, one that ends with a slash
@@ -56,12 +56,12 @@ impl Patterns {
     }
 
     /// Returns whether the name itself matches; the directories that it is in are not looked at.
-    pub fn matches(&self, path: &MemberPath, is_dir: bool) -> bool {
+    pub fn matches(&self, path: &MemberName<'_>, is_dir: bool) -> bool {
         !self.is_empty() && self.matcher.matched(as_path(path), is_dir).is_ignore()
     }
 
     /// Returns whether the name or a directory that it is in matches.
-    pub fn matches_within(&self, path: &MemberPath, is_dir: bool) -> bool {
+    pub fn matches_within(&self, path: &MemberName<'_>, is_dir: bool) -> bool {
         !self.is_empty()
             && !path.is_root()
             && path.is_canonical()
@@ -78,7 +78,7 @@ fn anchored(pattern: &str) -> Cow<'_, str> {
     }
 }
 
-fn as_path(path: &MemberPath) -> &Path {
+fn as_path<'a>(path: &'a MemberName<'_>) -> &'a Path {
     Path::new(OsStr::from_bytes(path.as_bytes()))
 }
 
@@ -139,7 +139,7 @@ impl Selection {
 
     /// Returns whether a member is meant, and calls `hit` with the index of each thing asked for
     /// that means it.
-    pub fn matches(&self, path: &MemberPath, is_dir: bool, mut hit: impl FnMut(usize)) -> bool {
+    pub fn matches(&self, path: &MemberName<'_>, is_dir: bool, mut hit: impl FnMut(usize)) -> bool {
         let mut any = self.is_everything();
         // Names in other programs' archives may begin with `./` or `/`.
         let cleaned = (!path.is_canonical()).then(|| SafePath::try_from(path).ok()).flatten();
@@ -172,7 +172,7 @@ impl Item {
         Ok(Self { text: text.to_vec(), path: MemberPath::new(path), glob })
     }
 
-    fn matches(&self, path: &MemberPath, is_dir: bool) -> bool {
+    fn matches(&self, path: &MemberName<'_>, is_dir: bool) -> bool {
         path.is_within(&self.path)
             || self.glob.as_ref().is_some_and(|glob| glob.matches_within(path, is_dir))
     }

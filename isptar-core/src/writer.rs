@@ -1,6 +1,6 @@
 //! Writing an archive member by member.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -111,12 +111,11 @@ impl<S: Sink> ArchiveWriter<S> {
             found.map_err(spool_error(Some(spool)))?;
         }
         let limits = Limits::default();
-        let level = if options.level == 0 { 0 } else { LISTING_LEVEL };
         let mut writer = Self {
-            output: Output { sink, offset: 0 },
+            output: Output::new(sink),
             packer: MemberPacker::new(options.level, limits),
             buffer: Vec::new(),
-            listing: ListingWriter::new(level, limits, options.spool.as_deref()),
+            listing: ListingWriter::new(options.level, limits, options.spool.as_deref()),
             limits,
             sorted: options.sorted,
             in_order: true,
@@ -264,6 +263,22 @@ impl<S: Sink> ArchiveWriter<S> {
         copied
     }
 
+    /// Leaves it to the caller to pack the blocks of the listing: see [`Self::full_block`].
+    pub(crate) fn defer_blocks(&mut self) {
+        self.listing.deferred = Some(VecDeque::new());
+    }
+
+    /// Returns the text of a listing block that is to be packed by [`pack_block`]; what becomes of
+    /// it goes to [`Self::put_block`], in the same order.
+    pub(crate) fn full_block(&mut self) -> Option<Vec<u8>> {
+        self.listing.deferred.as_mut()?.pop_front()
+    }
+
+    /// Takes a packed block of the listing.
+    pub(crate) fn put_block(&mut self, stream: &[u8]) -> Result<()> {
+        self.listing.put_block(stream)
+    }
+
     /// Says which bases the entries of other depths refer to.
     pub(crate) fn set_bases(&mut self, bases: Vec<Base>) {
         self.listing.tables.bases = bases;
@@ -300,6 +315,19 @@ impl<S: Sink> ArchiveWriter<S> {
         written
     }
 
+    /// Appends the next chunk of a member, of which `stream` is the packed form.
+    pub(crate) fn append_packed_chunk(
+        &mut self,
+        member: &mut OpenMember,
+        data: &[u8],
+        stream: &[u8],
+    ) -> Result<()> {
+        member.digest.update(data);
+        member.left -= data.len() as u64;
+        member.packed.push(stream.len() as u64);
+        self.output.write(stream)
+    }
+
     /// Ends a member of several streams.
     pub(crate) fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
         let chunks = Chunks { size: chunk_size(member.header.data_len()), packed: member.packed };
@@ -316,6 +344,11 @@ impl<S: Sink> ArchiveWriter<S> {
 
     fn location(&self) -> Location {
         Location { depth: 0, slice: 1, offset: self.output.offset, zoffset: 0 }
+    }
+
+    /// Returns whether a name is one that every reader takes.
+    pub(crate) fn takes(&self, path: &MemberPath) -> bool {
+        crate::path::SafePath::new(path, &self.limits).is_ok() && path.is_canonical()
     }
 
     /// Checks that a member may come next.
@@ -343,8 +376,14 @@ impl<S: Sink> ArchiveWriter<S> {
         if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
             self.reserved.insert(entry.path.as_bytes().to_vec());
         }
-        self.in_order &= self.previous.as_ref().is_none_or(|previous| *previous < entry.path);
-        self.previous = Some(entry.path.clone());
+        // Where order is demanded, it was checked.
+        self.in_order = self.in_order
+            && (self.sorted
+                || self.previous.as_ref().is_none_or(|previous| *previous < entry.path));
+        match &mut self.previous {
+            Some(previous) => previous.clone_from(&entry.path),
+            none => *none = Some(entry.path.clone()),
+        }
         Ok(())
     }
 
@@ -401,6 +440,7 @@ impl<S: Sink> ArchiveWriter<S> {
         output.write(&packed_tables)?;
         output.write(&packed_info)?;
         output.write(&trailer)?;
+        output.flush()?;
         output.sink.finish_slice()?;
         output.sink.publish()?;
         let written = Written {
@@ -463,18 +503,46 @@ pub(crate) fn listing_header(
     .encode()
 }
 
-/// The sink, and how many bytes it took.
+/// Bytes that are collected before they go to the sink.
+const BUFFER: usize = 256 << 10;
+
+/// Bytes from which on it is not worth while to collect them.
+const LARGE: usize = 64 << 10;
+
+/// The sink, and how many bytes it took. It is handed few and large pieces, however small members
+/// are.
 #[derive(Debug)]
 struct Output<S> {
     sink: S,
     offset: u64,
+    buffer: Vec<u8>,
 }
 
 impl<S: Sink> Output<S> {
+    fn new(sink: S) -> Self {
+        Self { sink, offset: 0, buffer: Vec::with_capacity(BUFFER) }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sink.write(bytes)?;
         self.offset += bytes.len() as u64;
+        if bytes.len() >= LARGE || self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= LARGE {
+            return self.sink.write(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Hands the sink all that was collected.
+    fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let written = self.sink.write(&self.buffer);
+        self.buffer.clear();
+        written
     }
 
     /// Appends all of a spool.
@@ -533,6 +601,10 @@ struct ListingWriter {
     spool: SpooledTempFile,
     /// Where the spool is, when that was said.
     directory: Option<PathBuf>,
+    /// Texts of full blocks that somebody else packs.
+    deferred: Option<VecDeque<Vec<u8>>>,
+    /// Blocks that were not spooled yet, oldest first.
+    awaited: VecDeque<ListingBlock>,
 }
 
 /// A listing that is complete.
@@ -550,6 +622,16 @@ impl Listing {
     fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
         pack_text(&mut self.packer, text, out);
     }
+}
+
+/// Makes packers of listing blocks, for archives of a level.
+pub(crate) fn block_packer(level: u8) -> Packer {
+    Packer::new(if level == 0 { 0 } else { LISTING_LEVEL })
+}
+
+/// Appends the stream of a listing block: see [`ArchiveWriter::full_block`].
+pub(crate) fn pack_block(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
+    pack_text(packer, text, out);
 }
 
 /// Appends a stream of listing or tables; what its reader would take for a bomb is stored.
@@ -570,7 +652,7 @@ impl ListingWriter {
             None => tempfile::spooled_tempfile(SPOOL_MEMORY),
         };
         Self {
-            packer: Packer::new(level),
+            packer: block_packer(level),
             limits,
             text: Vec::new(),
             entries: 0,
@@ -581,6 +663,8 @@ impl ListingWriter {
             tables: Tables::default(),
             spool,
             directory: directory.map(Path::to_path_buf),
+            deferred: None,
+            awaited: VecDeque::new(),
         }
     }
 
@@ -600,26 +684,42 @@ impl ListingWriter {
 
     /// Ends a block.
     fn flush(&mut self) -> Result<()> {
-        let mut stream = Vec::new();
-        pack_text(&mut self.packer, &self.text, &mut stream);
-        let failed = spool_error(self.directory.as_deref());
-        self.spool.write_all(&stream).map_err(failed)?;
-        self.identity.update(&self.text);
-        self.text_len += self.text.len() as u64;
-        self.packed_len += stream.len() as u64;
-        self.tables.blocks.push(ListingBlock {
-            packed: stream.len() as u64,
-            real: self.text.len() as u64,
+        let mut text = std::mem::take(&mut self.text);
+        self.identity.update(&text);
+        self.text_len += text.len() as u64;
+        self.awaited.push_back(ListingBlock {
+            packed: 0,
+            real: text.len() as u64,
             entries: std::mem::take(&mut self.entries),
             first: std::mem::take(&mut self.first),
         });
-        self.text.clear();
+        if let Some(deferred) = &mut self.deferred {
+            deferred.push_back(text);
+            self.text = Vec::with_capacity(BLOCK_TEXT + BLOCK_TEXT / 8);
+            return Ok(());
+        }
+        let mut stream = Vec::new();
+        pack_text(&mut self.packer, &text, &mut stream);
+        text.clear();
+        self.text = text;
+        self.put_block(&stream)
+    }
+
+    /// Spools the oldest block that was not.
+    fn put_block(&mut self, stream: &[u8]) -> Result<()> {
+        let Some(mut block) = self.awaited.pop_front() else { return Ok(()) };
+        let failed = spool_error(self.directory.as_deref());
+        self.spool.write_all(stream).map_err(failed)?;
+        block.packed = stream.len() as u64;
+        self.packed_len += block.packed;
+        self.tables.blocks.push(block);
         Ok(())
     }
 
     /// Closes the listing with an empty line.
     fn finish(mut self) -> Result<Listing> {
         self.text.push(b'\n');
+        self.deferred = None;
         self.flush()?;
         let listing = Listing {
             identity: self.identity.finalize().into(),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use super::exclude::{ExcludeArgs, read_patterns};
 use super::store::{self, StoreArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::limits::parse_value;
 use crate::reporter::{Reporter, Stream};
 use crate::signals::Signals;
 use crate::ui::Ui;
@@ -49,6 +51,13 @@ pub(crate) struct Args {
     /// Write nothing; print what would be stored, and what is left out and why
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Let small members share streams of up to SIZE bytes of tar, at most 1M: smaller archives,
+    /// and reading one member decodes its whole group [default: a stream for each member]
+    #[arg(long, value_name = "SIZE", value_parser = parse_group)]
+    group_size: Option<NonZero<u64>>,
+    /// Use N threads; the archive is the same for any number [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -80,8 +89,16 @@ impl Args {
         options.exclude_if_present =
             self.exclude_if_present.iter().map(|name| name.clone().into_vec()).collect();
         options.one_file_system = self.one_file_system;
+        options.threads = self.threads;
+        options.group_size = self.group_size;
         Ok(options)
     }
+}
+
+fn parse_group(text: &str) -> Result<NonZero<u64>, String> {
+    let most = CreateOptions::MAX_GROUP_SIZE;
+    let size = NonZero::new(parse_value(text)?).filter(|size| size.get() <= most);
+    size.ok_or_else(|| format!("a group has from 1 byte to 1M, which is {most} bytes"))
 }
 
 /// Runs `isptar create`.
@@ -146,6 +163,8 @@ mod tests {
     #[test]
     fn arguments_become_options() {
         let options = options(&[
+            "--threads=3",
+            "--group-size=64K",
             "-C",
             "/srv",
             "--exclude-caches",
@@ -163,6 +182,8 @@ mod tests {
         assert!(options.exclude_caches && options.one_file_system && options.xattrs);
         assert_eq!(options.exclude_if_present, [b".nobackup".to_vec()]);
         assert_eq!(options.level, 0);
+        assert_eq!(options.threads.map(NonZero::get), Some(3));
+        assert_eq!(options.group_size.map(NonZero::get), Some(64 << 10));
         assert!(options.exclude.is_empty());
     }
 
@@ -174,6 +195,15 @@ mod tests {
         let leave_out = ["--exclude", "!keep.log", "--exclude-from", "logs", "a", "b"];
         let left = options(&leave_out).unwrap().exclude;
         assert!(left.matches(&"keep.log".into(), false));
+    }
+
+    #[test]
+    fn no_threads_and_groups_beyond_a_mebibyte_are_refused() {
+        let whole = ["--group-size", "1M", "a", "b"];
+        assert_eq!(options(&whole).unwrap().group_size.map(NonZero::get), Some(1 << 20));
+        for wrong in [["--threads", "0"], ["--group-size", "0"], ["--group-size", "1048577"]] {
+            assert!(parse_create(&[&wrong[..], &["a", "b"]].concat()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

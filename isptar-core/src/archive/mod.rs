@@ -1,10 +1,16 @@
 //! Opening an archive by its listing: entries, finding, contents.
 
+mod agree;
+mod blocks;
+mod chunks;
 mod classic;
 mod entries;
+mod lines;
 mod member;
 mod open;
 mod rereads;
+mod stream;
+mod streams;
 mod watched;
 
 use std::io::Write;
@@ -18,12 +24,15 @@ use crate::format::tables::Tables;
 use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::MemberPath;
+use lines::{Lines, Next};
 
+pub(crate) use agree::{check_agreement, check_map, check_padding};
+pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck, MemberChunks};
 pub use entries::Entries;
 pub use member::Member;
-pub(crate) use member::{check_agreement, check_map, check_padding, stream_limit};
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub(crate) use rereads::Rereads;
+pub(crate) use streams::stream_limit;
 pub(crate) use watched::Watched;
 
 /// An archive with a listing: ours, or a classic one.
@@ -176,10 +185,13 @@ impl<R: ReadAt> Archive<R> {
             return Ok(found);
         }
         let block = self.block_of(path);
-        for entry in Entries::new(self, block, block + 1, Some(path.clone())).keeping_block()? {
-            let entry = entry?;
+        let text = self.block_text(block)?;
+        let mut lines = Lines::default();
+        lines.begin(block);
+        while lines.seek(self, &text, Some(path))? == Next::Line {
+            let entry = lines.take(self, &text)?;
             if entry.path == *path {
-                return Ok(Some(entry));
+                return Ok(Some(entry.into_owned()));
             }
         }
         Ok(None)

@@ -1,5 +1,6 @@
 //! How much a run over the members of an archive decodes again.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::FormatError;
@@ -61,6 +62,16 @@ impl Rereads {
         }
         let what = "number of bytes decoded again";
         Err(FormatError::Limit { what, limit, actual, raise: None })
+    }
+
+    /// Notes that the streams at `range` are decoded once, by whoever does not count them; returns
+    /// `false`, and notes nothing, when they are not behind all others.
+    pub(crate) fn goes_forward(&self, range: Range<u64>) -> bool {
+        let forward = range.start >= self.end.load(Ordering::Relaxed);
+        if forward {
+            self.count(range.start, range.end.saturating_sub(range.start), 0);
+        }
+        forward
     }
 
     /// Counts a stream at `offset`: its `packed` bytes gave `real` ones.

@@ -39,8 +39,7 @@ enum Form {
 impl<'a, B> Watched<'a, B> {
     /// Watches the stream that `input` stands before.
     pub(crate) fn new(input: &'a mut B) -> Self {
-        let form = Form::Head { bytes: [0; HEAD.len()], have: 0 };
-        Self { input, watcher: Watcher { form, odd: None } }
+        Self { input, watcher: Watcher::new() }
     }
 
     /// Returns what was not as the writer makes it.
@@ -49,7 +48,19 @@ impl<'a, B> Watched<'a, B> {
     }
 }
 
+/// Returns what in the stream that `stream` begins with is not as the writer makes it, though every
+/// decoder takes it.
+pub(super) fn odd_in(stream: &[u8]) -> Option<FormatError> {
+    let mut watcher = Watcher::new();
+    watcher.watch(stream);
+    watcher.odd
+}
+
 impl Watcher {
+    fn new() -> Self {
+        Self { form: Form::Head { bytes: [0; HEAD.len()], have: 0 }, odd: None }
+    }
+
     fn watch(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             match &mut self.form {

@@ -1,18 +1,19 @@
-//! Work items: what the walk found, with names and hard links settled, and how it is packed.
+//! Work items: what the walk found, with names and hard links settled.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rustix::fs::{FileType, major, minor};
 
-use super::file::{self, BigFile};
-use super::{CreateOptions, CreateReport, is_file};
-use crate::error::{Error, FormatError};
+use super::big::BigFile;
+use super::{CreateOptions, CreateReport};
+use crate::error::Error;
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::format::timestamp::Timestamp;
 use crate::observe::{Event, Observer, Warning};
-use crate::pack::{Details, MemberPacker, entry_of, leave_out_largest};
+use crate::format::{BLOCK, padding};
+use crate::pack::{Details, entry_of};
 use crate::path::MemberPath;
 use crate::source::{Found, Names, OpenError, ctime, mtime};
 
@@ -20,9 +21,12 @@ use crate::source::{Found, Names, OpenError, ctime, mtime};
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) found: Found,
-    /// Headers, but for extended attributes, and for the size and holes of a file.
+    /// Headers, but for the extended attributes of all but directories, and for the size and holes
+    /// of a file. They go into the entry when the item is packed.
     pub(super) header: MemberHeader,
     pub(super) details: Details,
+    /// What is to be told when it is stored.
+    pub(super) warnings: Vec<Warning>,
     pub(super) reproducible: bool,
     /// Of a directory: why not all that is in it is known.
     lost: Option<std::io::Error>,
@@ -31,15 +35,16 @@ pub(super) struct Item {
 /// What became of an item.
 #[derive(Debug)]
 pub(super) enum Packed {
-    /// One stream, and its entry without a location.
+    /// Its entry, with a location in the streams that were packed together with it.
     Whole {
         entry: Box<Entry>,
-        warnings: Vec<Warning>,
         /// Whether it is what the walk found, or a file that took its name meanwhile.
         same: bool,
     },
     /// A file of several chunks, open.
     Big(Box<BigFile>),
+    /// A file that the walk found to be of one chunk, and that is of several by now.
+    Grown,
     /// Gone by now.
     Vanished,
     /// Not readable.
@@ -113,7 +118,14 @@ impl Items {
             ..Details::default()
         };
         let lost = found.lost.take();
-        Some(Item { found, header, details, reproducible: self.reproducible, lost })
+        let (warnings, reproducible) = (Vec::new(), self.reproducible);
+        let mut item = Item { found, header, details, warnings, reproducible, lost };
+        if item.header.kind == Kind::Directory {
+            // At once, so that the handles of directories need not be kept.
+            (item.header.xattrs, item.warnings) = item.found.xattrs(None);
+            item.found.release();
+        }
+        Some(item)
     }
 
     /// Returns the kind; `None` for what no archive can hold.
@@ -160,22 +172,34 @@ impl Items {
 }
 
 impl Item {
-    /// Reads and packs the item; its stream is appended to `stream`. Big files are only opened.
-    pub(super) fn pack(&self, packer: &mut MemberPacker, stream: &mut Vec<u8>) -> Packed {
-        if is_file(&self.found) && !matches!(self.header.kind, Kind::HardLink { .. }) {
-            return file::pack(self, packer, stream);
-        }
-        let mut header = self.header.clone();
-        let mut warnings = Vec::new();
-        // The names of a hard link share what its first name has.
-        if !matches!(header.kind, Kind::HardLink { .. }) {
-            (header.xattrs, warnings) = self.found.xattrs(None);
-        }
-        let mut packed = self.pack_whole(header, self.details, &[], packer, warnings, stream);
-        if let (Packed::Whole { entry, .. }, Some(_)) = (&mut packed, &self.lost) {
-            entry.lost = Some("unreadable".into());
-        }
-        packed
+    /// Returns whether it has content: a regular file that is not another name of one.
+    pub(super) fn has_content(&self) -> bool {
+        matches!(self.header.kind, Kind::File { .. })
+    }
+
+    /// Returns whether a directory could not be read to its end.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Returns how many bytes of tar it will be, as far as the walk knows.
+    pub(super) fn tar_len(&self) -> u64 {
+        let size = self.header.kind.size();
+        (BLOCK as u64).saturating_add(size).saturating_add(padding(size))
+    }
+
+    /// Takes the headers back out of an entry, to be packed again.
+    pub(super) fn take_back(&mut self, entry: Entry) {
+        self.header = MemberHeader {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            user: entry.user,
+            group: entry.group,
+            mtime: mtime(&self.found.stat),
+            xattrs: std::mem::take(&mut self.header.xattrs),
+            ..MemberHeader::new(entry.path, entry.kind)
+        };
     }
 
     /// Returns the kind of the thing itself, for a name that was to be a hard link; the size of a
@@ -193,7 +217,7 @@ impl Item {
 
     /// Returns whether the file had other names when the walk found it.
     pub(super) fn has_several_names(&self) -> bool {
-        self.found.stat.st_nlink > 1 && self.header.kind != Kind::Directory
+        self.found.stat.st_nlink > 1 && self.found.file_type() != FileType::Directory
     }
 
     /// Returns the error that kept a directory from being read, if one did.
@@ -220,32 +244,7 @@ impl Item {
     }
 
     fn error(&self, op: &'static str, source: std::io::Error) -> Error {
-        Error::Io { op, path: PathBuf::from(self.header.path.to_string()), source }
-    }
-
-    /// Packs one stream; attributes that there is no room for are left out.
-    pub(super) fn pack_whole(
-        &self,
-        mut header: MemberHeader,
-        details: Details,
-        data: &[u8],
-        packer: &mut MemberPacker,
-        mut warnings: Vec<Warning>,
-        stream: &mut Vec<u8>,
-    ) -> Packed {
-        let mut packed = packer.pack_whole(&header, details, data, stream);
-        while let Err(kind @ FormatError::Limit { what: "PAX records", .. }) = packed {
-            if !leave_out_largest(&mut header.xattrs) {
-                packed = Err(kind);
-                break;
-            }
-            warnings.push(Warning::XattrsLeftOut(kind));
-            packed = packer.pack_whole(&header, details, data, stream);
-        }
-        match packed {
-            Ok(entry) => Packed::Whole { entry: Box::new(entry), warnings, same: true },
-            Err(kind) => Packed::Failed(Error::Unstorable { path: header.path, kind }),
-        }
+        Error::Io { op, path: PathBuf::from(self.found.path.to_string()), source }
     }
 
     /// Returns an error of the system as one of this item.

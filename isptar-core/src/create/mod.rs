@@ -1,31 +1,35 @@
 //! The create job: from a tree of files to an archive.
 //!
 //! The walk finds things in listing order; each becomes an `Item` (names, hard links: in order),
-//! is packed (opened, read, digested, compressed: in any order), and stored (in order again).
+//! is packed (opened, read, digested, compressed: in any order, on all threads), and stored (in
+//! order again). Small ones go to the threads in batches, big files chunk by chunk.
 
+mod batch;
+mod big;
+mod drive;
 mod file;
 pub(crate) mod holes;
 mod item;
+mod store;
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::PathBuf;
-
-use rustix::fs::FileType;
 
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::{Event, Observer, Warning};
-use crate::pack::{MemberPacker, entry_of};
-use crate::path::MemberPath;
+use crate::pack::entry_of;
+use crate::parallel::{in_order, threads};
 use crate::select::Patterns;
-use crate::source::{Found, SourceOptions, Walk};
+use crate::source::{SourceOptions, Walk};
 use crate::writer::{ArchiveWriter, WriterOptions};
 
-use file::BigFile;
-use item::{Item, Items, Packed};
+use batch::Worker;
+use drive::Driver;
+use item::Items;
+use store::Store;
 
 /// What goes into an archive, and how.
 #[derive(Debug, Clone)]
@@ -57,6 +61,13 @@ pub struct CreateOptions {
     /// Directory for the spooled listing, once it is larger than a megabyte; the system's
     /// temporary directory when absent.
     pub spool: Option<PathBuf>,
+    /// How many threads read and pack; one for each core when absent. The archive is the same for
+    /// any number.
+    pub threads: Option<NonZero<usize>>,
+    /// Bytes of tar, headers included, up to which small members that follow each other share one
+    /// stream; at most [`Self::MAX_GROUP_SIZE`], larger values are taken for it. Each member has
+    /// its own when absent.
+    pub group_size: Option<NonZero<u64>>,
 }
 
 impl Default for CreateOptions {
@@ -74,6 +85,8 @@ impl Default for CreateOptions {
             tool: None,
             own_files: Vec::new(),
             spool: None,
+            threads: None,
+            group_size: None,
         }
     }
 }
@@ -105,6 +118,19 @@ pub struct CreateReport {
 }
 
 impl CreateOptions {
+    /// Largest group that readers take.
+    pub const MAX_GROUP_SIZE: u64 = 1 << 20;
+
+    fn thread_count(&self) -> NonZero<usize> {
+        threads(self.threads)
+    }
+
+    /// Returns the size of groups; 0 when there are none.
+    fn group(&self) -> u64 {
+        let most = Self::MAX_GROUP_SIZE.min(Limits::default().group);
+        self.group_size.map_or(0, |size| size.get().min(most))
+    }
+
     fn source(&self, mut own_files: Vec<(u64, u64)>) -> SourceOptions {
         own_files.extend(&self.own_files);
         SourceOptions {
@@ -144,27 +170,13 @@ pub fn create(
     options: &CreateOptions,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
-    let mut walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
-    let mut items = Items::new(options);
-    let packer = MemberPacker::new(options.level, Limits::default());
+    let walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
     let writer = ArchiveWriter::new(sink, &options.writer())?;
-    let mut job = Job::new(writer, packer, options.reproducible);
-    let mut stream = Vec::new();
-    while let Some(found) = walk.next(observer)? {
-        if observer.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let Some(item) = items.next(found, &mut job.report, observer) else { continue };
-        stream.clear();
-        let packed = item.pack(&mut job.packer, &mut stream);
-        job.store(item, packed, &stream, observer)?;
-    }
-    if job.report.members == 0 {
-        // A slip of the pen, or a disk that is not mounted, must not replace a good backup by an
-        // empty one.
-        return Err(Error::NothingStored);
-    }
-    job.finish(&walk)
+    let store = Store::new(writer, options);
+    let worker = || Worker::new(options);
+    in_order(options.thread_count(), worker, Worker::work, |lane| {
+        Driver::new(walk, store, options, lane, observer).run()
+    })
 }
 
 /// Walks as [`create`] would and tells the observer what would be stored and what left out.
@@ -227,189 +239,4 @@ impl CreateReport {
     pub fn is_incomplete(&self) -> bool {
         self.unreadable > 0
     }
-}
-
-/// What an item left in the archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stored {
-    /// What the walk found under its name.
-    Whole,
-    /// Another file, which replaced the one that the walk found.
-    Other,
-    /// No content.
-    Without,
-}
-
-/// The part of the job that works in order: storing what was packed, and telling of it.
-struct Job<S> {
-    writer: ArchiveWriter<S>,
-    report: CreateReport,
-    /// First names of files with several names whose content is not in the archive under them:
-    /// they could not be stored, or were replaced meanwhile. With the name that has it instead, once
-    /// there is one.
-    moved: HashMap<MemberPath, Option<MemberPath>>,
-    packer: MemberPacker,
-    reproducible: bool,
-}
-
-impl<S: Sink> Job<S> {
-    fn new(writer: ArchiveWriter<S>, packer: MemberPacker, reproducible: bool) -> Self {
-        let report = CreateReport::default();
-        Self { writer, report, moved: HashMap::new(), packer, reproducible }
-    }
-
-    /// Stores an item; what no reader would take is told.
-    fn store(
-        &mut self,
-        mut item: Item,
-        mut packed: Packed,
-        stream: &[u8],
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
-        let path = item.header.path.clone();
-        let mut stream = Cow::Borrowed(stream);
-        let mut moved_from = None;
-        if let Kind::HardLink { target } = &item.header.kind
-            && let Some(moved) = self.moved.get(target)
-        {
-            // The content is under another name, or this one is the first that may have it.
-            let first = target.clone();
-            item.header.kind = match moved {
-                Some(target) => Kind::HardLink { target: target.clone() },
-                None => item.own_kind(),
-            };
-            moved_from = Some(first).filter(|_| moved.is_none());
-            let mut again = Vec::new();
-            packed = item.pack(&mut self.packer, &mut again);
-            stream = Cow::Owned(again);
-        }
-        if let Some(error) = item.lost_directory() {
-            self.fail(&path, &error, observer);
-        }
-        let several = item.has_several_names();
-        let stored = match self.store_packed(&item, packed, &stream, observer) {
-            // Longer or deeper than any reader takes.
-            Err(error @ (Error::Unstorable { .. } | Error::UnsafePath { .. })) => {
-                self.fail(&path, &error, observer);
-                Stored::Without
-            }
-            stored => stored?,
-        };
-        match (stored, moved_from) {
-            (Stored::Whole, Some(first)) => {
-                self.moved.insert(first, Some(path));
-            }
-            (Stored::Without | Stored::Other, None) if several => {
-                self.moved.insert(path, None);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn store_packed(
-        &mut self,
-        item: &Item,
-        packed: Packed,
-        stream: &[u8],
-        observer: &mut dyn Observer,
-    ) -> Result<Stored> {
-        let path = &item.header.path;
-        match packed {
-            Packed::Whole { entry, warnings, same } => {
-                let entry = self.writer.push(*entry, stream)?;
-                for warning in &warnings {
-                    self.warn(path, warning, observer);
-                }
-                observer.event(Event::Progress { bytes: entry.kind.size() });
-                self.done(&entry, observer);
-                Ok(if same { Stored::Whole } else { Stored::Other })
-            }
-            Packed::Big(big) => {
-                let same = big.same;
-                self.store_big(big, observer)?;
-                Ok(if same { Stored::Whole } else { Stored::Other })
-            }
-            Packed::Vanished => {
-                self.report.vanished += 1;
-                observer.event(Event::Warning { path, warning: &Warning::Vanished });
-                self.lose(item, "vanished")
-            }
-            Packed::Failed(error) => {
-                self.fail(path, &error, observer);
-                self.lose(item, "unreadable")
-            }
-        }
-    }
-
-    /// Stores a file of several chunks.
-    fn store_big(&mut self, mut big: Box<BigFile>, observer: &mut dyn Observer) -> Result<()> {
-        let path = big.header.path.clone();
-        for warning in &big.warnings {
-            self.warn(&path, warning, observer);
-        }
-        let mut member = self.writer.begin(&big.header)?;
-        while let Some(chunk) = big.next_chunk() {
-            if observer.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            self.writer.append_chunk(&mut member, chunk)?;
-            observer.event(Event::Progress { bytes: chunk.len() as u64 });
-        }
-        let details = big.finish(self.reproducible);
-        if let Some(error) = &big.error {
-            self.fail(&path, error, observer);
-        } else if details.dirty {
-            self.warn(&path, &Warning::Changed, observer);
-        }
-        let entry = self.writer.end(member, details)?;
-        self.done(&entry, observer);
-        Ok(())
-    }
-
-    /// Records a thing whose content is not in the archive.
-    fn lose(&mut self, item: &Item, reason: &str) -> Result<Stored> {
-        if matches!(item.header.kind, Kind::File { .. }) {
-            match self.writer.put_entry(&item.lost_entry(reason)) {
-                // What the listing cannot name is told all the same.
-                Ok(()) | Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Stored::Without)
-    }
-
-    fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {
-        self.report.count(entry);
-        observer.event(Event::Done { entry });
-    }
-
-    fn fail(&mut self, path: &MemberPath, error: &Error, observer: &mut dyn Observer) {
-        self.report.unreadable += 1;
-        observer.event(Event::Failed { path, error });
-    }
-
-    fn warn(&mut self, path: &MemberPath, warning: &Warning, observer: &mut dyn Observer) {
-        match warning {
-            Warning::Changed => self.report.changed += 1,
-            _ => self.report.warnings += 1,
-        }
-        observer.event(Event::Warning { path, warning });
-    }
-
-    fn finish(mut self, walk: &Walk) -> Result<CreateReport> {
-        self.report.add_walk(walk);
-        if self.report.is_incomplete() {
-            self.writer.set_incomplete();
-        }
-        let (_, written) = self.writer.finish()?;
-        self.report.archive_size = written.archive_size;
-        self.report.identity = Some(written.identity);
-        Ok(self.report)
-    }
-}
-
-/// Returns whether a found thing is a regular file.
-fn is_file(found: &Found) -> bool {
-    found.file_type() == FileType::RegularFile
 }

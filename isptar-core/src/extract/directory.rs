@@ -1,20 +1,21 @@
 //! The directories of the target, walked by handles: no path string, no symbolic link followed.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::metadata::by_handle;
+use super::notes::shown;
+use super::place::Directory;
 use crate::error::{Error, Result};
 use crate::path::{MemberPath, SafePath, printable};
 
-/// Handles that are kept open, the target's own apart: `ulimit -n 32` must do.
-const OPEN_AT_MOST: usize = 16;
+/// Handles that are kept open, the target's own apart: `ulimit -n 32` must do, and files are open
+/// besides, and directories that jobs under way are in.
+const OPEN_AT_MOST: usize = 8;
 
 /// How directories are opened: a symbolic link gives ENOTDIR.
 const OPEN: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -38,17 +39,22 @@ pub(super) enum Missing {
 /// one that is left, so memory and handles do not grow with the depth.
 #[derive(Debug)]
 pub(super) struct Directories {
-    root: Level,
-    path: PathBuf,
+    root: Arc<Directory>,
+    path: Arc<Path>,
     chain: Vec<Level>,
     open: usize,
+    /// The name of the directory that was made last.
+    made: Option<Vec<u8>>,
+    /// Counts the directories that are open, wherever.
+    count: Arc<()>,
 }
 
 #[derive(Debug)]
 struct Level {
     name: Vec<u8>,
-    handle: Option<OwnedFd>,
-    default_acl: Option<bool>,
+    /// See [`Directory::fresh`].
+    fresh: bool,
+    handle: Option<Arc<Directory>>,
 }
 
 impl Directories {
@@ -57,17 +63,22 @@ impl Directories {
         fs::create_dir_all(target).map_err(Error::io("create", target))?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open_any(CWD, target, flags).map_err(Error::io("open", target))?;
-        let root = Level { name: Vec::new(), handle: Some(root), default_acl: None };
-        Ok(Self { root, path: target.to_path_buf(), chain: Vec::new(), open: 0 })
+        let count = Arc::new(());
+        let root = Arc::new(Directory::new(root, false, &count));
+        let (path, chain) = (Arc::from(target), Vec::new());
+        Ok(Self { root, path, chain, open: 0, made: None, count })
     }
 
-    /// Returns where a member is restored, for messages alone.
-    pub(super) fn shown(&self, path: &SafePath) -> PathBuf {
-        self.shown_at(path.as_bytes())
+    /// Returns the path of the target, for messages alone.
+    pub(super) fn root(&self) -> Arc<Path> {
+        Arc::clone(&self.path)
     }
 
-    fn shown_at(&self, path: &[u8]) -> PathBuf {
-        if path.is_empty() { self.path.clone() } else { self.path.join(OsStr::from_bytes(path)) }
+    /// Notes that this run made the directory `path`.
+    pub(super) fn note_made(&mut self, path: &SafePath) {
+        let made = self.made.get_or_insert_default();
+        made.clear();
+        made.extend_from_slice(path.as_bytes());
     }
 
     /// Goes to the directory that `path` is in, and returns the name it has there; `None` for the
@@ -88,35 +99,15 @@ impl Directories {
         self.walk(path, usize::MAX, Missing::Fail, member)
     }
 
-    /// Returns the handle of the directory that was gone to.
-    pub(super) fn current(&self) -> BorrowedFd<'_> {
-        // `walk` leaves the last level open; the root always is.
-        let handle = self.chain.last().and_then(|level| level.handle.as_ref());
-        handle
-            .or(self.root.handle.as_ref())
-            .expect("the target's own handle is never closed")
-            .as_fd()
+    /// Returns the directory that was gone to.
+    pub(super) fn current(&self) -> &Arc<Directory> {
+        // `walk` leaves the last level open.
+        self.chain.last().and_then(|level| level.handle.as_ref()).unwrap_or(&self.root)
     }
 
-    /// Returns whether things made in the current directory get an ACL from it.
-    pub(super) fn has_default_acl(&mut self) -> bool {
-        let known = self.chain.last().unwrap_or(&self.root).default_acl;
-        known.unwrap_or_else(|| {
-            let has = match rustix::fs::fgetxattr_query(self.current(), ACL_DEFAULT) {
-                // A mere place has its attributes by its name alone.
-                Err(Errno::BADF) => {
-                    rustix::fs::getxattr_query(by_handle(self.current()), ACL_DEFAULT).is_ok()
-                }
-                has => has.is_ok(),
-            };
-            self.chain.last_mut().unwrap_or(&mut self.root).default_acl = Some(has);
-            has
-        })
-    }
-
-    /// Forgets what is known of the current directory's default ACL, which was set.
-    pub(super) fn forget_acl(&mut self) {
-        self.chain.last_mut().unwrap_or(&mut self.root).default_acl = None;
+    /// Returns how many directories are open, also by those who got them from here.
+    pub(super) fn open_everywhere(&self) -> usize {
+        Arc::strong_count(&self.count) - 1
     }
 
     /// Returns how many handles are open besides the target's own.
@@ -145,29 +136,37 @@ impl Directories {
             // Levels whose handles were given up are opened anew, and must still be directories.
             let parent = match depth.checked_sub(1) {
                 Some(above) => self.chain.get(above).and_then(|level| level.handle.as_ref()),
-                None => self.root.handle.as_ref(),
+                None => None,
             };
-            let parent = parent.or(self.root.handle.as_ref());
-            let parent = parent.expect("the target's own handle is never closed").as_fd();
-            let handle = match open_or_make(parent, part, missing) {
-                Ok(handle) => handle,
+            let parent = parent.unwrap_or(&self.root).handle();
+            match open_or_make(parent, part, missing) {
+                Ok((handle, made)) => {
+                    let made = made || self.is_made_last(parts().take(depth + 1));
+                    self.put(depth, part, handle, made);
+                }
                 Err(error) => {
                     let error = self.refusal(error, parts().take(depth + 1), depth, member);
                     self.truncate(depth);
                     return Err(error);
                 }
-            };
-            self.put(depth, part, handle);
+            }
         }
         Ok(())
     }
 
-    fn put(&mut self, depth: usize, part: &[u8], handle: OwnedFd) {
+    fn is_made_last<'p>(&self, parts: impl Iterator<Item = &'p [u8]>) -> bool {
+        self.made.as_ref().is_some_and(|made| made.split(|byte| *byte == b'/').eq(parts))
+    }
+
+    fn put(&mut self, depth: usize, part: &[u8], handle: OwnedFd, made: bool) {
         match self.chain.get_mut(depth) {
-            Some(level) => level.handle = Some(handle),
+            Some(level) => {
+                let directory = Directory::new(handle, level.fresh, &self.count);
+                level.handle = Some(Arc::new(directory));
+            }
             None => {
-                let level = Level { name: part.to_vec(), handle: Some(handle), default_acl: None };
-                self.chain.push(level);
+                let handle = Some(Arc::new(Directory::new(handle, made, &self.count)));
+                self.chain.push(Level { name: part.to_vec(), fresh: made, handle });
             }
         }
         self.open += 1;
@@ -194,13 +193,13 @@ impl Directories {
         member: &MemberPath,
     ) -> Error {
         let parts: Vec<&[u8]> = parts.collect();
-        let shown = parts.join(&b'/');
+        let at = parts.join(&b'/');
         match error {
             Errno::NOTDIR | Errno::LOOP => {
                 let kind = self.kind_at(depth, parts.last().copied().unwrap_or_default());
-                in_the_way(member, kind, &shown)
+                in_the_way(member, kind, &at)
             }
-            error => Error::io("open the directory", self.shown_at(&shown))(error),
+            error => Error::io("open the directory", shown(&self.path, &at))(error),
         }
     }
 
@@ -208,10 +207,11 @@ impl Directories {
     fn kind_at(&self, depth: usize, name: &[u8]) -> FileType {
         let parent = match depth.checked_sub(1) {
             Some(above) => self.chain.get(above).and_then(|level| level.handle.as_ref()),
-            None => self.root.handle.as_ref(),
+            None => Some(&self.root),
         };
-        let stat = parent
-            .and_then(|parent| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        let stat = parent.and_then(|parent| {
+            rustix::fs::statat(parent.handle(), name, AtFlags::SYMLINK_NOFOLLOW).ok()
+        });
         stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
     }
 }
@@ -228,19 +228,22 @@ pub(super) fn in_the_way(member: &MemberPath, kind: FileType, at: &[u8]) -> Erro
     Error::InTheWay { path: member.clone(), reason: format!("{kind} is in the way at {at}") }
 }
 
+/// Opens a directory, or makes it; returns whether it was made.
 fn open_or_make(
     parent: BorrowedFd<'_>,
     name: &[u8],
     missing: Missing,
-) -> rustix::io::Result<OwnedFd> {
+) -> rustix::io::Result<(OwnedFd, bool)> {
     match open_any(parent, name, OPEN) {
         Err(Errno::NOENT) if missing == Missing::Make => {}
-        other => return other,
+        other => return other.map(|handle| (handle, false)),
     }
-    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => open_any(parent, name, OPEN),
-        Err(error) => Err(error),
-    }
+    let made = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error),
+    };
+    open_any(parent, name, OPEN).map(|handle| (handle, made))
 }
 
 /// Opens a directory; one that may not be read, but may be searched, as a mere place.

@@ -4,8 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::contents;
+use super::hand::{Outcome, Source};
+use super::notes::Notes;
 use super::plan::{Plan, entries};
-use super::target::{Outcome, Source, Target, Written};
+use super::target::{Target, Written};
 use super::tell::Tell;
 use super::unfinished::{Nested, deepest_first};
 use super::{ExtractOptions, ExtractReport, is_fatal, tell_missing};
@@ -44,6 +47,7 @@ pub(super) fn extract<R: ReadAt>(
         options,
         plan,
         tell,
+        notes: Notes::default(),
         failed: HashSet::new(),
         run: archive.rereads(),
         firsts: None,
@@ -54,29 +58,31 @@ pub(super) fn extract<R: ReadAt>(
         return Ok(job.tell.report);
     }
     let mut target = Target::open(target, options, Written::only(targets))?;
-    job.contents(&mut target)?;
+    contents::restore(&mut job, &mut target)?;
     job.links_and_directories(&mut target)?;
     Ok(job.tell.report)
 }
 
-struct Job<'a, R> {
-    archive: &'a Archive<R>,
+pub(super) struct Job<'a, R> {
+    pub(super) archive: &'a Archive<R>,
     selection: &'a Selection,
-    options: &'a ExtractOptions,
-    plan: Plan,
-    tell: Tell<'a>,
+    pub(super) options: &'a ExtractOptions,
+    pub(super) plan: Plan,
+    pub(super) tell: Tell<'a>,
+    /// What is to be told of the member at hand.
+    notes: Notes,
     /// Positions of the entries that later passes skip.
     failed: HashSet<u64>,
-    run: Arc<Rereads>,
+    pub(super) run: Arc<Rereads>,
     /// Of an unsorted listing: what its hard links lead to, by hashes of the names; known once it is
     /// asked for.
     firsts: Option<HashMap<u64, Entry>>,
     /// The member that was opened last: its stream may be that of the next one, too.
-    previous: Option<Member<'a, R>>,
+    pub(super) previous: Option<Member<'a, R>>,
 }
 
 /// Where an entry goes, if anywhere.
-enum Destination {
+pub(super) enum Destination {
     At(SafePath),
     Nowhere(LeftOut),
     /// A later entry has the same name, or nothing is known to restore.
@@ -84,7 +90,7 @@ enum Destination {
 }
 
 impl<'a, R: ReadAt> Job<'a, R> {
-    fn entries(&self) -> impl Iterator<Item = (u64, Result<Entry>)> + use<'a, R> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, Result<Entry>)> + use<'a, R> {
         (0..).zip(entries(self.archive, self.selection))
     }
 
@@ -100,7 +106,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         }
     }
 
-    fn destination(&self, index: u64, entry: &Entry) -> Result<Destination> {
+    pub(super) fn destination(&self, index: u64, entry: &Entry) -> Result<Destination> {
         let whole = SafePath::new(&entry.path, self.archive.limits())?;
         if !self.archive.is_classic() && !entry.path.is_canonical() {
             let (path, reason) = (entry.path.clone(), PathReason::NotCanonical);
@@ -123,10 +129,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
 
     /// Returns where an entry goes, and tells when it goes nowhere.
     fn told_destination(&mut self, index: u64, entry: &Entry) -> Option<SafePath> {
-        self.tell.path.clone_from(&entry.path);
         match self.destination(index, entry) {
             Ok(Destination::At(path)) => {
-                self.tell.slash();
+                self.tell.slash(&entry.path, &mut self.notes);
+                self.tell.noted(&entry.path, &mut self.notes);
                 return Some(path);
             }
             Ok(Destination::Nowhere(reason)) => self.tell.left_out(&entry.path, reason),
@@ -148,29 +154,13 @@ impl<'a, R: ReadAt> Job<'a, R> {
         Ok(())
     }
 
-    /// Checks every member, makes the directories, and restores what has no name but its own.
-    fn contents(&mut self, target: &mut Target) -> Result<()> {
-        for (index, entry) in self.entries() {
-            self.tell.go_on()?;
-            let Some(entry) = self.good(entry)? else { continue };
-            let Some(path) = self.told_destination(index, &entry) else { continue };
-            let outcome = self.open(&entry).and_then(|mut member| {
-                let outcome = restore(target, &path, &entry, &mut member, &mut self.tell);
-                self.previous = Some(member);
-                outcome
-            });
-            self.settle(index, &entry, outcome)?;
-        }
-        Ok(())
-    }
-
     /// Opens a member in this run.
-    fn open(&mut self, entry: &Entry) -> Result<Member<'a, R>> {
+    pub(super) fn open(&mut self, entry: &Entry) -> Result<Member<'a, R>> {
         self.archive.next_member_of(&self.run, self.previous.take(), entry)
     }
 
     /// Tells what became of a member.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         index: u64,
         entry: &Entry,
@@ -225,8 +215,8 @@ impl<'a, R: ReadAt> Job<'a, R> {
             }
             match &entry.kind {
                 Kind::Symlink { .. } | Kind::HardLink { .. } if links => {
-                    self.tell.path.clone_from(&entry.path);
                     let outcome = self.link(target, &path, &entry);
+                    self.tell.noted(&entry.path, &mut self.notes);
                     self.settle(index, &entry, outcome.map(Some))?;
                 }
                 Kind::Directory if directories && sorted => nested.push(&whole, entry),
@@ -260,10 +250,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
         path: &SafePath,
         entry: &Entry,
     ) -> Result<()> {
-        self.tell.path.clone_from(&entry.path);
         let finished = self
             .xattrs(entry)
-            .and_then(|xattrs| target.finish_directory(path, entry, &xattrs, &mut self.tell));
+            .and_then(|xattrs| target.finish_directory(path, entry, &xattrs, &mut self.notes));
+        self.tell.noted(&entry.path, &mut self.notes);
         match finished {
             Err(error) if is_fatal(&error) => Err(error),
             Err(error) => {
@@ -288,7 +278,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
     fn link(&mut self, target: &mut Target, path: &SafePath, entry: &Entry) -> Result<Outcome> {
         let Kind::HardLink { target: first } = &entry.kind else {
             let xattrs = self.xattrs(entry)?;
-            return target.special(path, entry, &xattrs, &mut self.tell);
+            return target.special(path, entry, &xattrs, &mut self.notes);
         };
         if *first == entry.path {
             // Tar writes these for a file that it is given twice.
@@ -296,7 +286,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         }
         let safe = SafePath::new(first, self.archive.limits())?;
         if let Some(stripped) = safe.strip_components(self.options.strip_components) {
-            let outcome = target.hard_link(path, &stripped, entry, &mut self.tell)?;
+            let outcome = target.hard_link(path, &stripped, entry)?;
             if outcome != Outcome::NotLinked {
                 return Ok(outcome);
             }
@@ -366,8 +356,10 @@ impl<'a, R: ReadAt> Job<'a, R> {
         let mut member = self.open(&found)?;
         let stand_in = Entry { path: entry.path.clone(), ..found };
         let outcome = match stand_in.kind {
-            Kind::File { .. } => target.file(path, &stand_in, &mut member, &mut self.tell)?,
-            _ => target.special(path, &stand_in, member.xattrs(), &mut self.tell)?,
+            Kind::File { .. } => {
+                target.file(path, &stand_in, &mut member, &mut self.notes, &mut self.tell)?
+            }
+            _ => target.special(path, &stand_in, member.xattrs(), &mut self.notes)?,
         };
         // As often as it is written, it may be read.
         self.run.forgive(again, stand_in.kind.size());
@@ -375,7 +367,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         // Asked for alone, a hard link is its content.
         if outcome == Outcome::Restored && self.selection.matches(first, false, |_| {}) {
             let reason = format!("{first} was not restored here by this run, or cannot be linked");
-            self.tell.warn(&Warning::LinkCopied(reason));
+            self.notes.warn(Warning::LinkCopied(reason));
         }
         Ok(outcome)
     }
@@ -386,22 +378,4 @@ fn lost(entry: &Entry) -> Option<&str> {
     // With a location, the bytes of an earlier time are there; directories have their headers.
     let is_lost = entry.location.is_none() && entry.kind != Kind::Directory;
     entry.lost.as_deref().filter(|_| is_lost)
-}
-
-/// Restores what the first pass restores; `None` for what a later pass does.
-fn restore(
-    target: &mut Target,
-    path: &SafePath,
-    entry: &Entry,
-    member: &mut dyn Source,
-    tell: &mut Tell<'_>,
-) -> Result<Option<Outcome>> {
-    match entry.kind {
-        Kind::Directory => target.directory(path, tell).map(|()| Some(Outcome::Restored)),
-        Kind::File { .. } => target.file(path, entry, member, tell).map(Some),
-        Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => {
-            target.special(path, entry, member.xattrs(), tell).map(Some)
-        }
-        Kind::Symlink { .. } | Kind::HardLink { .. } => Ok(None),
-    }
 }

@@ -14,9 +14,9 @@ use crate::io::WriteSink;
 use crate::pack::Details;
 use crate::writer::{ArchiveWriter, WriterOptions};
 
-type Bytes = Vec<u8>;
+pub(super) type Bytes = Vec<u8>;
 
-fn write(members: &[(MemberHeader, &[u8])], sorted: bool) -> Archive<Bytes> {
+pub(super) fn write(members: &[(MemberHeader, &[u8])], sorted: bool) -> Archive<Bytes> {
     Archive::open(written(members, sorted)).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn written(members: &[(MemberHeader, &[u8])], sorted: bool) -> Bytes {
     bytes
 }
 
-fn header(path: &str, kind: Kind, mode: u32) -> MemberHeader {
+pub(super) fn header(path: &str, kind: Kind, mode: u32) -> MemberHeader {
     MemberHeader {
         mode,
         uid: rustix::process::geteuid().as_raw().into(),
@@ -40,39 +40,43 @@ fn header(path: &str, kind: Kind, mode: u32) -> MemberHeader {
     }
 }
 
-fn file<'a>(path: &str, content: &'a [u8]) -> (MemberHeader, &'a [u8]) {
+pub(super) fn file<'a>(path: &str, content: &'a [u8]) -> (MemberHeader, &'a [u8]) {
     (header(path, Kind::File { size: content.len() as u64 }, 0o644), content)
 }
 
-fn dir(path: &str, mode: u32) -> (MemberHeader, &'static [u8]) {
+pub(super) fn dir(path: &str, mode: u32) -> (MemberHeader, &'static [u8]) {
     (header(path, Kind::Directory, mode), b"")
 }
 
-fn link(path: &str, target: &str) -> (MemberHeader, &'static [u8]) {
+pub(super) fn link(path: &str, target: &str) -> (MemberHeader, &'static [u8]) {
     (header(path, Kind::Symlink { target: target.into() }, 0o777), b"")
 }
 
-fn hard(path: &str, target: &str) -> (MemberHeader, &'static [u8]) {
+pub(super) fn hard(path: &str, target: &str) -> (MemberHeader, &'static [u8]) {
     (header(path, Kind::HardLink { target: target.into() }, 0o644), b"")
 }
 
-struct Run {
+pub(super) struct Run {
     base: tempfile::TempDir,
-    told: Told,
-    options: ExtractOptions,
+    pub(super) told: Told,
+    pub(super) options: ExtractOptions,
 }
 
 impl Run {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let base = tempfile::tempdir().unwrap();
         Self { base, told: Told::default(), options: ExtractOptions::default() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.base.path().join("target").join(name)
     }
 
-    fn extract(&mut self, archive: &Archive<Bytes>, selection: &[&str]) -> ExtractReport {
+    pub(super) fn extract(
+        &mut self,
+        archive: &Archive<Bytes>,
+        selection: &[&str],
+    ) -> ExtractReport {
         self.told = Told::default();
         let selection = Selection::new(selection).unwrap();
         let target = self.base.path().join("target");
@@ -81,7 +85,7 @@ impl Run {
 }
 
 /// Describes a tree: everything that restoring is about.
-fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
+pub(super) fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut first_names = BTreeMap::new();
     let mut tree = BTreeMap::new();
     for found in walkdir::WalkDir::new(root).sort_by_file_name() {

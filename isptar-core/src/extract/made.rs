@@ -8,9 +8,9 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, S
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::target::{Identity, Outcome, changed, identity, kind_of};
-use super::tell::Tell;
-use crate::error::{Error, Result};
+use super::hand::{Identity, Outcome, changed, identity, kind_of};
+use super::notes::{Notes, Site};
+use crate::error::Result;
 use crate::format::timestamp::Timestamp;
 use crate::observe::Warning;
 use crate::path::MemberPath;
@@ -20,7 +20,7 @@ use crate::path::MemberPath;
 pub(super) const TEMPORARY: &[u8] = b".isptar-";
 
 /// Mode of a file whose content is being written, until it gets its own.
-const UNFINISHED: Mode = Mode::WUSR;
+pub(super) const UNFINISHED: Mode = Mode::WUSR;
 
 /// How many temporary names belong to a name: what a run leaves takes one.
 const NAMES: u64 = 8;
@@ -41,6 +41,8 @@ enum Found {
 pub(super) struct Wreck {
     pub(super) size: u64,
     pub(super) mtime: Option<Timestamp>,
+    /// The user who runs this.
+    pub(super) user: u32,
     /// Whom the member belongs to, if this run may give files away.
     pub(super) owner: Option<u32>,
 }
@@ -49,14 +51,13 @@ impl Wreck {
     /// A wreck has the mode of what is being written, or is complete up to its name: the size and
     /// the time are those of the member then, because times are set before the mode.
     fn is(&self, found: &Stat) -> bool {
-        let user = rustix::process::geteuid().as_raw();
         let size = u64::try_from(found.st_size);
         let unfinished = Mode::from_raw_mode(found.st_mode) == UNFINISHED
             && size.is_ok_and(|size| size <= self.size);
         let finished = size == Ok(self.size) && self.mtime == Some(changed(found));
         kind_of(found) == FileType::RegularFile
             && found.st_nlink == 1
-            && (found.st_uid == user || Some(found.st_uid) == self.owner)
+            && (found.st_uid == self.user || Some(found.st_uid) == self.owner)
             && (unfinished || finished)
     }
 }
@@ -104,10 +105,10 @@ impl<'a, T: Known> Made<'a, T> {
         directory: BorrowedFd<'a>,
         name: &'a [u8],
         direct: bool,
-        tell: &Tell<'_>,
+        site: Site<'_>,
         make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
     ) -> Result<Self> {
-        Self::try_new(directory, name, direct, make).map_err(Error::io("make", &tell.shown))
+        Self::try_new(directory, name, direct, make).map_err(site.refused("make"))
     }
 
     /// Makes it under its own name, when `direct` and the name is free, else under a temporary one.
@@ -162,7 +163,7 @@ impl<'a, T: Known> Made<'a, T> {
         self,
         finished: Result<()>,
         over: Over,
-        tell: &Tell<'_>,
+        site: Site<'_>,
     ) -> Result<Outcome> {
         let named = finished.and_then(|()| match &self.temporary {
             None => Ok(Outcome::Restored),
@@ -172,7 +173,7 @@ impl<'a, T: Known> Made<'a, T> {
                     self.remove();
                     Ok(Outcome::Kept)
                 }
-                Err(error) => Err(Error::io("replace", &tell.shown)(error)),
+                Err(error) => Err(site.refused("replace")(error)),
             },
         });
         if named.is_err() {
@@ -185,33 +186,36 @@ impl<'a, T: Known> Made<'a, T> {
 impl<'a> Made<'a, OwnedFd> {
     /// Makes a file under a temporary name that belongs to `name`, locked while it is written. What a
     /// killed run may have left there is looked at again by [`Self::finish`], anything else told and
-    /// left alone. `is_member` says whether this run restored a member under such a name.
+    /// left alone. `is_member` says whether this run restores a member under such a name.
     pub(super) fn locked(
         directory: BorrowedFd<'a>,
         name: &'a [u8],
         wreck: Wreck,
-        tell: &mut Tell<'_>,
+        site: Site<'_>,
         is_member: impl Fn(&[u8]) -> bool,
+        notes: &mut Notes,
     ) -> Result<Self> {
         let mut wrecks = Vec::new();
         for number in 0..NAMES {
             let temporary = temporary_name_of(name, number);
+            if is_member(&temporary) {
+                continue;
+            }
             match create_file(directory, &temporary) {
                 Ok(value) if is_ours(&value) => {
                     return Ok(Self { directory, name, temporary: Some(temporary), wrecks, value });
                 }
                 Ok(_) => continue,
-                Err(Errno::EXIST) if is_member(&temporary) => continue,
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(Error::io("make", &tell.shown)(error)),
+                Err(error) => return Err(site.refused("make")(error)),
             }
             match look(directory, &temporary, wreck) {
                 Found::Wreck(file) => wrecks.push((temporary, file)),
                 Found::InUse => {}
-                Found::Foreign => tell.mention(&Warning::Lookalike(MemberPath::new(temporary))),
+                Found::Foreign => notes.mention(Warning::Lookalike(MemberPath::new(temporary))),
             }
         }
-        Ok(Self { wrecks, ..Self::new(directory, name, false, tell, create_file)? })
+        Ok(Self { wrecks, ..Self::new(directory, name, false, site, create_file)? })
     }
 
     /// Gives it its name as [`Self::publish`] does; then removes what killed runs left of it: what
@@ -220,7 +224,8 @@ impl<'a> Made<'a, OwnedFd> {
         mut self,
         finished: Result<()>,
         over: Over,
-        tell: &mut Tell<'_>,
+        site: Site<'_>,
+        notes: &mut Notes,
     ) -> Result<Outcome> {
         let wrecks = std::mem::take(&mut self.wrecks);
         let directory = self.directory;
@@ -228,13 +233,13 @@ impl<'a> Made<'a, OwnedFd> {
             begins_as(file, &self.value) && is_at(directory, name, file) == Ok(true)
         };
         let removable: Vec<bool> = wrecks.iter().map(removable).collect();
-        let outcome = self.publish(finished, over, tell)?;
+        let outcome = self.publish(finished, over, site)?;
         for ((name, _), removable) in wrecks.into_iter().zip(removable) {
             let removed = removable
                 && outcome == Outcome::Restored
                 && rustix::fs::unlinkat(directory, &name, AtFlags::empty()).is_ok();
             let name = MemberPath::new(name);
-            tell.mention(&match removed {
+            notes.mention(match removed {
                 true => Warning::Leftover(name),
                 false => Warning::Lookalike(name),
             });

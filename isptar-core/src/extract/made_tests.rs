@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::made::{Made, Over, Wreck, temporary_name_of};
-use super::tell::Tell;
-use super::tests::{Told, World, file, mode, with_mode};
+use super::notes::{Notes, Site};
+use super::tests::{World, file, mode, safe, with_mode};
 use super::*;
 
 const CONTENT: &[u8] = b"content";
@@ -131,12 +131,13 @@ fn a_failure_removes_nothing_that_another_process_put_in_its_place() {
     let world = World::new();
     let path = temporary(&world);
     let directory = File::open(world.path("")).unwrap();
-    let mut told = Told::default();
-    let mut tell = Tell::new(&mut told);
-    let wreck = Wreck { size: 7, mtime: None, owner: None };
-    let made = Made::locked(directory.as_fd(), b"f", wreck, &mut tell, |_| false).unwrap();
+    let wreck = Wreck { size: 7, mtime: None, user: 0, owner: None };
+    let (root, path_of) = (world.path(""), safe("f"));
+    let site = Site { root: &root, path: &path_of, entry: &file("f", CONTENT).entry };
+    let notes = &mut Notes::default();
+    let made = Made::locked(directory.as_fd(), b"f", wreck, site, |_| false, notes).unwrap();
     fs::write(world.path("theirs"), "theirs").unwrap();
     fs::rename(world.path("theirs"), &path).unwrap();
-    made.publish(Err(Error::Cancelled), Over::Anything, &tell).unwrap_err();
+    made.publish(Err(Error::Cancelled), Over::Anything, site).unwrap_err();
     assert_eq!(fs::read(&path).unwrap(), b"theirs");
 }

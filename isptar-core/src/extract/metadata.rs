@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::ExtractOptions;
 use super::directory::{ACL_ACCESS, ACL_DEFAULT};
 use super::made::Wreck;
-use super::tell::Tell;
-use crate::error::{Error, Result};
+use super::notes::{Notes, Site};
+use crate::error::Result;
 use crate::format::acl;
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::Xattrs;
@@ -31,8 +31,8 @@ const SET_IDS: u32 = 0o6000;
 /// What metadata is set on.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place<'a> {
-    /// A file that is open.
-    Open(BorrowedFd<'a>),
+    /// A file that is open; user and group that it is known to have.
+    Open(BorrowedFd<'a>, Option<(u32, u32)>),
     /// A directory that is open, perhaps as a mere place (O_PATH).
     Directory(BorrowedFd<'a>),
     /// Anything else by its name in an open directory.
@@ -43,7 +43,7 @@ impl Place<'_> {
     /// Removes an attribute, if there is one.
     pub(super) fn remove_attribute(self, key: &str) {
         let _none = match self {
-            Self::Open(handle) => rustix::fs::fremovexattr(handle, key),
+            Self::Open(handle, _) => rustix::fs::fremovexattr(handle, key),
             Self::Directory(handle) => match rustix::fs::fremovexattr(handle, key) {
                 Err(Errno::BADF) => rustix::fs::removexattr(by_handle(handle), key),
                 removed => removed,
@@ -68,20 +68,20 @@ fn path_in(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
 /// Sets metadata as the options say.
 #[derive(Debug)]
 pub(super) struct Restorer {
+    /// The user who runs this.
+    user: u32,
     owner: bool,
     owners: Owners,
     xattrs: bool,
-    /// Kinds of metadata that were told not to be kept here.
-    not_kept: Vec<&'static str>,
 }
 
 impl Restorer {
     pub(super) fn new(options: &ExtractOptions) -> Self {
         Self {
+            user: rustix::process::geteuid().as_raw(),
             owner: options.owner,
             owners: Owners::new(options.numeric_owner),
             xattrs: options.xattrs,
-            not_kept: Vec::new(),
         }
     }
 
@@ -100,9 +100,9 @@ impl Restorer {
 
     /// Returns what a killed run may have left of a file.
     pub(super) fn wreck(&mut self, entry: &Entry) -> Wreck {
-        let gives_away = self.owner && rustix::process::geteuid().is_root();
+        let gives_away = self.owner && self.user == 0;
         let owner = if gives_away { self.owners.ids(entry).0 } else { None };
-        Wreck { size: entry.kind.size(), mtime: entry.mtime, owner }
+        Wreck { size: entry.kind.size(), mtime: entry.mtime, user: self.user, owner }
     }
 
     /// Sets all metadata of a member; what cannot be set is told, and the rest set nevertheless.
@@ -113,31 +113,28 @@ impl Restorer {
     pub(super) fn apply(
         &mut self,
         place: Place<'_>,
-        entry: &Entry,
+        site: Site<'_>,
         xattrs: &Xattrs,
-        tell: &mut Tell<'_>,
+        notes: &mut Notes,
     ) -> Result<()> {
+        let entry = site.entry;
         match place {
-            Place::Open(handle) => {
-                let object = Object { handle, at: None, symlink: false };
-                self.apply_to(&object, entry, xattrs, tell);
+            Place::Open(handle, has) => {
+                let object = Object { handle, at: None, symlink: false, has };
+                self.apply_to(&object, entry, xattrs, notes);
             }
             Place::Directory(handle) => {
                 let flags = rustix::fs::fcntl_getfl(handle);
                 let place = flags.is_ok_and(|flags| flags.contains(OFlags::PATH));
                 let at = place.then_some((handle, b".".as_slice()));
-                let object = Object { handle, at, symlink: false };
-                self.apply_to(&object, entry, xattrs, tell);
+                let object = Object { handle, at, symlink: false, has: None };
+                self.apply_to(&object, entry, xattrs, notes);
             }
             Place::Named(directory, name) => {
                 // The handle makes sure that all is set on one thing, and that it is the one that
                 // was made: nobody's file, put here meanwhile, shall be given away.
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let failed = |error: Errno| Error::Io {
-                    op: "open",
-                    path: tell.shown.clone(),
-                    source: error.into(),
-                };
+                let failed = |error: Errno| site.refused("open")(error);
                 let handle = rustix::fs::openat(directory, name, flags, Mode::empty());
                 let handle = handle.map_err(failed)?;
                 let stat = rustix::fs::fstat(&handle).map_err(failed)?;
@@ -146,37 +143,37 @@ impl Restorer {
                 }
                 let symlink = matches!(entry.kind, Kind::Symlink { .. });
                 let at = Some((directory, name));
-                let object = Object { handle: handle.as_fd(), at, symlink };
-                self.apply_to(&object, entry, xattrs, tell);
+                let object = Object { handle: handle.as_fd(), at, symlink, has: None };
+                self.apply_to(&object, entry, xattrs, notes);
             }
         }
         Ok(())
     }
 
-    fn apply_to(&mut self, on: &Object<'_>, entry: &Entry, xattrs: &Xattrs, tell: &mut Tell<'_>) {
-        let owned = self.owner && self.set_owner(on, entry, tell);
+    fn apply_to(&mut self, on: &Object<'_>, entry: &Entry, xattrs: &Xattrs, notes: &mut Notes) {
+        let owned = self.owner && self.set_owner(on, entry, notes);
         // Attributes come before the mode: a mode may forbid its own owner to write them.
         if self.xattrs {
-            self.set_attributes(on, xattrs, owned, tell);
+            self.set_attributes(on, xattrs, owned, notes);
         }
         // Times come before the mode, so that a file with its own mode is complete.
         if let Some(mtime) = entry.mtime {
             let time = Timespec { tv_sec: mtime.seconds(), tv_nsec: mtime.nanos().into() };
             let times = Timestamps { last_access: time, last_modification: time };
-            warn(on.set_times(&times), "set the times", tell);
+            warn(on.set_times(&times), "set the times", notes);
         }
         if !on.symlink {
             // Rights of an owner must not go to another one.
             let mode = entry.mode & 0o7777 & if owned { !0 } else { !SET_IDS };
-            warn(on.set_mode(Mode::from_raw_mode(mode)), "set the mode", tell);
+            warn(on.set_mode(Mode::from_raw_mode(mode)), "set the mode", notes);
             if self.xattrs {
-                self.set_acls(on, xattrs, tell);
+                self.set_acls(on, xattrs, notes);
             }
         }
     }
 
     /// Sets the owner; returns whether user and group are those of the member now.
-    fn set_owner(&mut self, on: &Object<'_>, entry: &Entry, tell: &mut Tell<'_>) -> bool {
+    fn set_owner(&mut self, on: &Object<'_>, entry: &Entry, notes: &mut Notes) -> bool {
         let (uid, gid) = self.owners.ids(entry);
         for (id, value, op) in
             [(uid, entry.uid, "set the owner"), (gid, entry.gid, "set the group")]
@@ -184,47 +181,46 @@ impl Restorer {
             if id.is_none() {
                 let text = format!("this system has no id {value}");
                 let source = io::Error::new(io::ErrorKind::InvalidInput, text);
-                tell.warn(&Warning::Unset { op, source });
+                notes.warn(Warning::Unset { op, source });
             }
         }
         if uid.is_none() && gid.is_none() {
             return false;
         }
+        if let (Some(has), Some(uid), Some(gid)) = (on.has, uid, gid)
+            && has == (uid, gid)
+        {
+            return true;
+        }
         match on.set_owner(uid.map(Uid::from_raw), gid.map(Gid::from_raw)) {
             Ok(()) => uid.is_some() && gid.is_some(),
             // Who is not root cannot give files away, and knows.
-            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => false,
+            Err(Errno::PERM) if self.user != 0 => false,
             Err(error) => {
-                tell.warn(&Warning::Unset { op: "set the owner", source: error.into() });
+                notes.warn(Warning::Unset { op: "set the owner", source: error.into() });
                 false
             }
         }
     }
 
-    fn set_attributes(
-        &mut self,
-        on: &Object<'_>,
-        xattrs: &Xattrs,
-        owned: bool,
-        tell: &mut Tell<'_>,
-    ) {
+    fn set_attributes(&mut self, on: &Object<'_>, xattrs: &Xattrs, owned: bool, notes: &mut Notes) {
         for (name, value) in &xattrs.attributes {
             if name == CAPABILITY && !owned {
                 continue;
             }
             let kind = "an extended attribute";
             let result = on.set_xattr(name, value);
-            self.check(result, kind, "set an extended attribute", tell);
+            self.check(result, kind, "set an extended attribute", notes);
         }
         if let Some(label) = &xattrs.label {
             let mut value = label.clone();
             value.push(0);
             let result = on.set_xattr(LABEL, &value);
-            self.check(result, "a security label", "set the security label", tell);
+            self.check(result, "a security label", "set the security label", notes);
         }
     }
 
-    fn set_acls(&mut self, on: &Object<'_>, xattrs: &Xattrs, tell: &mut Tell<'_>) {
+    fn set_acls(&mut self, on: &Object<'_>, xattrs: &Xattrs, notes: &mut Notes) {
         let acls = [(&xattrs.acl_access, ACL_ACCESS), (&xattrs.acl_default, ACL_DEFAULT)];
         for (text, attribute) in acls {
             let Some(text) = text else { continue };
@@ -235,9 +231,9 @@ impl Restorer {
             match resolved {
                 Ok(value) => {
                     let result = on.set_xattr(attribute.as_bytes(), &value);
-                    self.check(result, "an ACL", "set an ACL", tell);
+                    self.check(result, "an ACL", "set an ACL", notes);
                 }
-                Err(kind) => tell.warn(&Warning::Header(kind)),
+                Err(kind) => notes.warn(Warning::Header(kind)),
             }
         }
     }
@@ -248,23 +244,18 @@ impl Restorer {
         result: rustix::io::Result<()>,
         kind: &'static str,
         op: &'static str,
-        tell: &mut Tell<'_>,
+        notes: &mut Notes,
     ) {
         match result {
-            Err(Errno::OPNOTSUPP) => {
-                if !self.not_kept.contains(&kind) {
-                    self.not_kept.push(kind);
-                    tell.warn(&Warning::NotKept(kind));
-                }
-            }
-            result => warn(result, op, tell),
+            Err(Errno::OPNOTSUPP) => notes.not_kept(kind),
+            result => warn(result, op, notes),
         }
     }
 }
 
-fn warn(result: rustix::io::Result<()>, op: &'static str, tell: &mut Tell<'_>) {
+fn warn(result: rustix::io::Result<()>, op: &'static str, notes: &mut Notes) {
     if let Err(error) = result {
-        tell.warn(&Warning::Unset { op, source: error.into() });
+        notes.warn(Warning::Unset { op, source: error.into() });
     }
 }
 
@@ -286,6 +277,8 @@ struct Object<'a> {
     /// Its directory and name, when the handle can do nothing but name it (O_PATH).
     at: Option<(BorrowedFd<'a>, &'a [u8])>,
     symlink: bool,
+    /// User and group that it is known to have.
+    has: Option<(u32, u32)>,
 }
 
 impl Object<'_> {

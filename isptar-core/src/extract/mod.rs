@@ -1,6 +1,8 @@
 //! The extract job: from an archive to a tree of files.
 
+mod contents;
 mod directory;
+mod hand;
 mod listed;
 #[cfg(test)]
 mod listed_tests;
@@ -8,6 +10,10 @@ mod made;
 #[cfg(test)]
 mod made_tests;
 mod metadata;
+mod notes;
+#[cfg(test)]
+mod parallel_tests;
+mod place;
 mod plan;
 mod sequential;
 mod target;
@@ -15,11 +21,14 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod unfinished;
+mod unnamed;
+mod worker;
 mod write;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Read;
+use std::num::NonZero;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -64,6 +73,8 @@ pub struct ExtractOptions {
     pub xattrs: bool,
     /// Change nothing, only tell what would be restored.
     pub dry_run: bool,
+    /// How many threads work at it; `None`: one a core. What is restored does not depend on it.
+    pub threads: Option<NonZero<usize>>,
 }
 
 impl Default for ExtractOptions {
@@ -75,6 +86,7 @@ impl Default for ExtractOptions {
             numeric_owner: false,
             xattrs: true,
             dry_run: false,
+            threads: None,
         }
     }
 }

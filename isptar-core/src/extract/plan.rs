@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::hand::looks_temporary;
+use super::made::TEMPORARY;
 use super::target::hash;
 use super::{ExtractOptions, clean};
 use crate::archive::Archive;
@@ -22,6 +24,8 @@ pub(super) struct Plan {
     pub(super) hard_links: bool,
     /// Hashes of the names that hard links lead to, as they are restored.
     pub(super) targets: HashSet<u64>,
+    /// Hashes of the names, as they are restored, of files that look like temporary ones.
+    pub(super) lookalikes: HashSet<u64>,
     /// Which of the things asked for are there.
     pub(super) met: HashSet<usize>,
     /// Of an unsorted listing: the last entry of each name, which wins.
@@ -65,6 +69,10 @@ impl Plan {
         });
         match &entry.kind {
             Kind::Directory => self.directories = true,
+            Kind::File { .. } if may_look_temporary(&entry.path) => {
+                let path = restored_as(&entry.path, options, limits).filter(looks_temporary);
+                self.lookalikes.extend(path.as_ref().map(hash));
+            }
             Kind::Symlink { .. } => self.symlinks = true,
             Kind::HardLink { target } => {
                 self.hard_links = true;
@@ -94,6 +102,12 @@ impl Plan {
 /// Returns the name that a member gets, if it gets one.
 fn restored_as(path: &MemberPath, options: &ExtractOptions, limits: &Limits) -> Option<SafePath> {
     SafePath::new(path, limits).ok()?.strip_components(options.strip_components)
+}
+
+/// Returns whether a name may be one for which [`looks_temporary`] holds: that is seldom so.
+fn may_look_temporary(path: &MemberPath) -> bool {
+    let path = path.as_bytes();
+    path.windows(TEMPORARY.len()).any(|part| part == TEMPORARY)
 }
 
 /// Iterates over the entries that are meant, in archive order; reads only the blocks they can be in.

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 
-use super::target::{Outcome, Source, Target, Written, hash};
+use super::hand::{Outcome, Source};
+use super::notes::Notes;
+use super::target::{Target, Written, hash};
 use super::tell::Tell;
 use super::unfinished::deepest_first;
 use super::{ExtractOptions, ExtractReport, clean, is_fatal, tell_missing};
@@ -54,10 +56,10 @@ pub(super) fn extract<R: Read>(
         });
         if meant {
             let warnings = member.warnings().to_vec();
-            restored.tell.path.clone_from(&entry.path);
             for warning in warnings {
-                restored.tell.warn(&Warning::Header(warning));
+                restored.notes.warn(Warning::Header(warning));
             }
+            restored.tell.noted(&entry.path, &mut restored.notes);
             restored.add(&entry, &mut member)?;
         }
     };
@@ -92,6 +94,7 @@ pub(super) struct Sequence<'a> {
     target: Option<Target>,
     options: &'a ExtractOptions,
     pub(super) tell: Tell<'a>,
+    notes: Notes,
     limits: Limits,
     links: Vec<Option<Later>>,
     directories: Vec<Option<Later>>,
@@ -120,6 +123,7 @@ impl<'a> Sequence<'a> {
             target,
             options,
             tell: Tell::new(observer),
+            notes: Notes::default(),
             limits,
             links: Vec::new(),
             directories: Vec::new(),
@@ -134,10 +138,9 @@ impl<'a> Sequence<'a> {
     /// What ends the whole job.
     pub(super) fn add(&mut self, entry: &Entry, source: &mut dyn Source) -> Result<()> {
         self.tell.go_on()?;
-        self.tell.path.clone_from(&entry.path);
         let outcome = self.place(&entry.path).and_then(|path| match path {
             Some(path) => {
-                self.tell.slash();
+                self.tell.slash(&entry.path, &mut self.notes);
                 self.restore(path, entry, source)
             }
             None => {
@@ -181,12 +184,14 @@ impl<'a> Sequence<'a> {
             Some(Waiting::Directory(_)) | None => {}
         }
         match &entry.kind {
-            Kind::File { .. } => target.file(&path, entry, source, &mut self.tell).map(Some),
+            Kind::File { .. } => {
+                target.file(&path, entry, source, &mut self.notes, &mut self.tell).map(Some)
+            }
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => {
-                target.special(&path, entry, source.xattrs(), &mut self.tell).map(Some)
+                target.special(&path, entry, source.xattrs(), &mut self.notes).map(Some)
             }
             Kind::Directory => {
-                target.directory(&path, &mut self.tell)?;
+                target.directory(&path, entry)?;
                 self.waiting.insert(hash(&path), Waiting::Directory(self.directories.len()));
                 self.directories.push(later(path, entry, source));
                 Ok(Some(Outcome::Restored))
@@ -213,7 +218,7 @@ impl<'a> Sequence<'a> {
 
     fn hard_link(&mut self, path: &SafePath, first: &SafePath, entry: &Entry) -> Result<Outcome> {
         match &mut self.target {
-            Some(target) => target.hard_link(path, first, entry, &mut self.tell),
+            Some(target) => target.hard_link(path, first, entry),
             None => Ok(Outcome::Restored),
         }
     }
@@ -231,7 +236,6 @@ impl<'a> Sequence<'a> {
             .partition(|later| matches!(later.entry.kind, Kind::Symlink { .. }));
         for later in symlinks.iter().chain(&hard_links) {
             self.tell.go_on()?;
-            self.tell.path.clone_from(&later.entry.path);
             let outcome = self.link(later);
             self.settle(&later.entry, outcome.map(Some))?;
         }
@@ -239,10 +243,9 @@ impl<'a> Sequence<'a> {
         let mut directories: Vec<Later> = directories.into_iter().flatten().collect();
         deepest_first(&mut directories, |later| &later.path);
         for later in &directories {
-            self.tell.path.clone_from(&later.entry.path);
             let Some(target) = &mut self.target else { continue };
             let Later { path, entry, xattrs } = later;
-            let finished = target.finish_directory(path, entry, xattrs, &mut self.tell);
+            let finished = target.finish_directory(path, entry, xattrs, &mut self.notes);
             self.settle(entry, finished.map(|()| None))?;
         }
         Ok(())
@@ -252,7 +255,7 @@ impl<'a> Sequence<'a> {
         let Later { path, entry, xattrs } = later;
         let Kind::HardLink { target: first } = &entry.kind else {
             return match &mut self.target {
-                Some(target) => target.special(path, entry, xattrs, &mut self.tell),
+                Some(target) => target.special(path, entry, xattrs, &mut self.notes),
                 None => Ok(Outcome::Restored),
             };
         };
@@ -270,6 +273,7 @@ impl<'a> Sequence<'a> {
 
     /// Tells what became of a member.
     fn settle(&mut self, entry: &Entry, outcome: Result<Option<Outcome>>) -> Result<()> {
+        self.tell.noted(&entry.path, &mut self.notes);
         match outcome {
             Ok(Some(Outcome::Restored)) => self.tell.done(entry),
             Ok(Some(Outcome::Kept)) => self.tell.left_out(&entry.path, LeftOut::Exists),

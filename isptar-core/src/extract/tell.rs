@@ -1,8 +1,7 @@
 //! What the job tells its observer, and counts.
 
-use std::path::PathBuf;
-
 use super::ExtractReport;
+use super::notes::{Note, Notes, Watch};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::observe::{Event, LeftOut, Observer, Warning};
@@ -13,30 +12,27 @@ use crate::scan::Damage;
 pub(super) struct Tell<'a> {
     observer: &'a mut dyn Observer,
     pub(super) report: ExtractReport,
-    /// The member at hand.
-    pub(super) path: MemberPath,
-    /// Where it is restored, for messages.
-    pub(super) shown: PathBuf,
     /// Whether leading slashes were told of.
     slash: bool,
+    /// Kinds of metadata that were told not to be kept here.
+    not_kept: Vec<&'static str>,
 }
 
 impl<'a> Tell<'a> {
     pub(super) fn new(observer: &'a mut dyn Observer) -> Self {
         let report = ExtractReport::default();
-        let (path, shown) = (MemberPath::default(), PathBuf::new());
-        Self { observer, report, path, shown, slash: false }
+        Self { observer, report, slash: false, not_kept: Vec::new() }
     }
 
     pub(super) fn planned(&mut self, members: u64, bytes: u64) {
         self.observer.event(Event::Planned { members, bytes });
     }
 
-    /// Tells once that leading slashes are left out of names.
-    pub(super) fn slash(&mut self) {
-        if !self.slash && self.path.as_bytes().starts_with(b"/") {
+    /// Has it told once that leading slashes are left out of names.
+    pub(super) fn slash(&mut self, path: &MemberPath, notes: &mut Notes) {
+        if !self.slash && path.as_bytes().starts_with(b"/") {
             self.slash = true;
-            self.mention(&Warning::LeadingSlash);
+            notes.mention(Warning::LeadingSlash);
         }
     }
 
@@ -48,6 +44,23 @@ impl<'a> Tell<'a> {
     pub(super) fn progress(&mut self, bytes: u64) {
         if bytes > 0 {
             self.observer.event(Event::Progress { bytes });
+        }
+    }
+
+    /// Tells what was noted of a member.
+    pub(super) fn noted(&mut self, path: &MemberPath, notes: &mut Notes) {
+        for note in notes.0.drain(..) {
+            match note {
+                Note::Warning(warning) => self.warn(path, &warning),
+                Note::Mention(warning) => {
+                    self.observer.event(Event::Warning { path, warning: &warning })
+                }
+                Note::NotKept(kind) if self.not_kept.contains(&kind) => {}
+                Note::NotKept(kind) => {
+                    self.not_kept.push(kind);
+                    self.warn(path, &Warning::NotKept(kind));
+                }
+            }
         }
     }
 
@@ -84,14 +97,18 @@ impl<'a> Tell<'a> {
         }
     }
 
-    /// Tells something about the member at hand that does it no harm, and is not counted.
-    pub(super) fn mention(&mut self, warning: &Warning) {
-        self.observer.event(Event::Warning { path: &self.path, warning });
+    fn warn(&mut self, path: &MemberPath, warning: &Warning) {
+        self.report.warnings += 1;
+        self.observer.event(Event::Warning { path, warning });
+    }
+}
+
+impl Watch for Tell<'_> {
+    fn go_on(&self) -> Result<()> {
+        Tell::go_on(self)
     }
 
-    /// Warns of the member at hand.
-    pub(super) fn warn(&mut self, warning: &Warning) {
-        self.report.warnings += 1;
-        self.observer.event(Event::Warning { path: &self.path, warning });
+    fn progress(&mut self, bytes: u64) {
+        Tell::progress(self, bytes);
     }
 }

@@ -1,11 +1,10 @@
 //! Content to a file: holes stay holes.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::tell::Tell;
+use super::notes::{Site, Watch};
 use crate::content::{Content, Piece};
 use crate::error::{Error, FormatError, Result};
 
@@ -28,16 +27,15 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Takes all of `content`; when this returns, all its checks have passed.
-    pub(super) fn collect(&mut self, content: &mut dyn Content, tell: &mut Tell<'_>) -> Result<()> {
+    pub(super) fn collect(&mut self, content: &mut dyn Content, site: Site<'_>) -> Result<()> {
         self.bytes.clear();
         self.pieces.clear();
         self.size = content.size();
         while let Some(piece) = content.next_piece()? {
-            check(piece, self.size, tell)?;
+            check(piece, self.size, site)?;
             self.bytes.extend_from_slice(piece.bytes);
             self.pieces.push((piece.offset, piece.bytes.len()));
         }
-        tell.progress(self.size);
         Ok(())
     }
 
@@ -57,28 +55,28 @@ impl Buffer {
 pub(super) fn stream(
     content: &mut dyn Content,
     out: &mut Writer<'_>,
-    tell: &mut Tell<'_>,
+    watch: &mut dyn Watch,
 ) -> Result<()> {
     let size = content.size();
     let mut told = 0;
     loop {
-        tell.go_on()?;
+        watch.go_on()?;
         let Some(piece) = content.next_piece()? else { break };
-        let end = check(piece, size, tell)?;
+        let end = check(piece, size, out.site)?;
         out.write(piece)?;
-        tell.progress(end.saturating_sub(told));
+        watch.progress(end.saturating_sub(told));
         told = end;
     }
-    tell.progress(size.saturating_sub(told));
+    watch.progress(size.saturating_sub(told));
     out.finish(size)
 }
 
 /// Refuses a piece that leaves the file; returns its end.
-fn check(piece: Piece<'_>, size: u64, tell: &Tell<'_>) -> Result<u64> {
+fn check(piece: Piece<'_>, size: u64, site: Site<'_>) -> Result<u64> {
     let len = piece.bytes.len() as u64;
     let end = piece.offset.checked_add(len).filter(|&end| end <= size);
     end.ok_or_else(|| Error::CorruptMember {
-        path: tell.path.clone(),
+        path: site.member().clone(),
         range: 0..0,
         kind: FormatError::OutOfBounds { what: "content", offset: piece.offset, len, end: size },
     })
@@ -91,12 +89,12 @@ pub(super) struct Writer<'a> {
     /// Blocks of zeros are not written.
     holes: bool,
     end: u64,
-    shown: &'a Path,
+    site: Site<'a>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(file: &'a OwnedFd, holes: bool, shown: &'a Path) -> Self {
-        Self { file, holes, end: 0, shown }
+    pub(super) fn new(file: &'a OwnedFd, holes: bool, site: Site<'a>) -> Self {
+        Self { file, holes, end: 0, site }
     }
 
     fn write(&mut self, piece: Piece<'_>) -> Result<()> {
@@ -120,10 +118,10 @@ impl<'a> Writer<'a> {
     fn write_at(&mut self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
         while !bytes.is_empty() {
             let count = match rustix::io::pwrite(self.file, bytes, offset) {
-                Ok(0) => return Err(Error::io("write", self.shown)(Errno::IO)),
+                Ok(0) => return Err(self.site.refused("write")(Errno::IO)),
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
-                Err(error) => return Err(Error::io("write", self.shown)(error)),
+                Err(error) => return Err(self.site.refused("write")(error)),
             };
             offset += count as u64;
             bytes = bytes.get(count..).unwrap_or_default();
@@ -136,7 +134,7 @@ impl<'a> Writer<'a> {
     fn finish(&mut self, size: u64) -> Result<()> {
         if self.end != size {
             let result = rustix::fs::ftruncate(self.file, size);
-            result.map_err(Error::io("set the size of", self.shown))?;
+            result.map_err(self.site.refused("set the size of"))?;
         }
         Ok(())
     }

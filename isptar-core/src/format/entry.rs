@@ -1,14 +1,18 @@
 //! Entries: one line of the listing, the record of one member.
 
+mod borrowed;
+mod line;
+
 use std::ops::Range;
 
-use super::text::{
-    decimal, escape, parse_digest, push_decimal, push_digest, signed_decimal, unescape,
-};
+use super::text::{escape, push_decimal, push_digest};
 use super::timestamp::Timestamp;
 use crate::error::FormatError;
-use crate::limits::{LimitName, Limits};
+use crate::limits::Limits;
 use crate::path::MemberPath;
+
+pub use borrowed::{ChunksRef, EntryRef, KindRef};
+pub(crate) use line::name_of_line;
 
 /// What a member is, with what belongs to that kind alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,36 +55,17 @@ pub enum Kind {
 impl Kind {
     /// Returns the word that the listing uses for this kind.
     pub fn word(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "file",
-            Self::Directory => "dir",
-            Self::Symlink { .. } => "link",
-            Self::HardLink { .. } => "hard",
-            Self::CharDevice { .. } => "char",
-            Self::BlockDevice { .. } => "block",
-            Self::Fifo => "fifo",
-        }
+        self.borrowed().word()
     }
 
     /// Returns what this kind is called in messages, with its article.
     pub fn noun(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "a file",
-            Self::Directory => "a directory",
-            Self::Symlink { .. } => "a symbolic link",
-            Self::HardLink { .. } => "a hard link",
-            Self::CharDevice { .. } => "a character device",
-            Self::BlockDevice { .. } => "a block device",
-            Self::Fifo => "a FIFO",
-        }
+        self.borrowed().noun()
     }
 
     /// Returns the bytes of content: 0 for all but files.
     pub fn size(&self) -> u64 {
-        match self {
-            Self::File { size } => *size,
-            _ => 0,
-        }
+        self.borrowed().size()
     }
 }
 
@@ -176,8 +161,7 @@ impl Entry {
     /// Returns the bytes of the archive that the member's streams are; empty when the entry has no
     /// packed size, and at 0 when it has no location. They are what the entry claims.
     pub fn claimed_range(&self) -> Range<u64> {
-        let start = self.location.map_or(0, |location| location.offset);
-        start..start.saturating_add(self.packed.unwrap_or(0))
+        claimed(self.location, self.packed)
     }
 
     /// Makes an entry of a name and a kind; all else is zero, empty or absent.
@@ -212,139 +196,7 @@ impl Entry {
     ///
     /// What is wrong with the line, or [`FormatError::Limit`].
     pub fn parse(line: &[u8], dialect: Dialect, limits: &Limits) -> Result<Self, FormatError> {
-        let mut fields = line.split(|&byte| byte == b'\t');
-        let mut next = |field| fields.next().ok_or(FormatError::Missing(field));
-        let path = parse_name("name", next("name")?, limits)?;
-        let (user, uid) = parse_owner("user", next("user")?, dialect)?;
-        let (group, gid) = parse_owner("group", next("group")?, dialect)?;
-        let mode = parse_mode(next("mode")?)?;
-        let mut mtime = None;
-        let kind = match next("type")? {
-            b"file" => {
-                let seconds = parse_mtime(next("mtime")?, dialect)?;
-                mtime = Some(Timestamp::new(seconds, 0));
-                Kind::File { size: decimal("size", next("size")?)? }
-            }
-            b"dir" => Kind::Directory,
-            b"link" => Kind::Symlink { target: parse_bytes("target", next("target")?, limits)? },
-            b"hard" => Kind::HardLink { target: parse_name("target", next("target")?, limits)? },
-            b"fifo" => Kind::Fifo,
-            word @ (b"char" | b"block") => {
-                let major = parse_u32("major", next("major")?)?;
-                let minor = parse_u32("minor", next("minor")?)?;
-                if word == b"char" {
-                    Kind::CharDevice { major, minor }
-                } else {
-                    Kind::BlockDevice { major, minor }
-                }
-            }
-            other => return Err(FormatError::invalid("type", other)),
-        };
-        let mut entry = Self { mode, user, uid, group, gid, mtime, ..Self::new(path, kind) };
-        let mut seen = Seen::default();
-        let count = fields.clone().count() as u64;
-        for (position, field) in fields.enumerate() {
-            if position == 0 && !field.contains(&b'=') {
-                entry.location = Some(parse_location(field)?);
-            } else if dialect == Dialect::Isptar {
-                entry.set_key(field, &mut seen, limits, count)?;
-            }
-            // The original ignored what came after the location.
-        }
-        entry.ctime = match (seen.ctime, dialect) {
-            (Some(recorded), _) => recorded,
-            (None, Dialect::Isptar) => entry.mtime,
-            (None, Dialect::Classic) => None,
-        };
-        if dialect == Dialect::Isptar
-            && matches!(&entry.kind, Kind::HardLink { target } if *target == entry.path)
-        {
-            return Err(FormatError::invalid("target of a hard link", entry.path.as_bytes()));
-        }
-        entry.check()?;
-        Ok(entry)
-    }
-
-    /// Takes one `key=value` field of the `fields` that follow the type.
-    fn set_key(
-        &mut self,
-        field: &[u8],
-        seen: &mut Seen,
-        limits: &Limits,
-        fields: u64,
-    ) -> Result<(), FormatError> {
-        let equals = field.iter().position(|&byte| byte == b'=');
-        let (key, value) = equals
-            .and_then(|at| field.split_at_checked(at))
-            .map(|(key, rest)| (key, rest.get(1..).unwrap_or_default()))
-            .ok_or_else(|| FormatError::invalid("key=value field", field))?;
-        let repeated =
-            || FormatError::Duplicate { what: "key", value: key.escape_ascii().to_string() };
-        // A key that was there is an error: two values would be two truths.
-        let was_set = match key {
-            b"packed" => self.packed.replace(decimal("packed", value)?).is_some(),
-            b"chunks" => self.chunks.replace(parse_chunks(value)?).is_some(),
-            b"sha256" => {
-                let digest = Digest::Content(parse_digest("sha256", value)?);
-                self.digest.replace(digest).is_some()
-            }
-            b"stored_sha256" => {
-                let digest = Digest::Stored(parse_digest("stored_sha256", value)?);
-                self.digest.replace(digest).is_some()
-            }
-            b"mtime" => {
-                let time = Timestamp::parse("mtime", value)?;
-                let field = self.mtime.replace(time).filter(|_| !seen.mtime);
-                if let Some(field) = field.filter(|field| field.seconds() != time.seconds().max(0))
-                {
-                    return Err(FormatError::mismatch("mtime field", time, field));
-                }
-                std::mem::replace(&mut seen.mtime, true)
-            }
-            b"ctime" if value == b"-" => seen.ctime.replace(None).is_some(),
-            b"ctime" => seen.ctime.replace(Some(Timestamp::parse("ctime", value)?)).is_some(),
-            b"ino" => self.ino.replace(decimal("ino", value)?).is_some(),
-            b"xattr" => self.xattr.replace(parse_hex(value)?).is_some(),
-            b"dirty" => set_flag("dirty", value, &mut self.dirty)?,
-            b"sparse" => set_flag("sparse", value, &mut self.sparse)?,
-            b"partial" => set_flag("partial", value, &mut self.partial)?,
-            b"lost" => {
-                let reason = String::from_utf8(unescape("lost", value)?)
-                    .map_err(|_| FormatError::invalid("lost", value))?;
-                self.lost.replace(reason).is_some()
-            }
-            _ if self.unknown.len() as u64 >= limits.unknown_keys => {
-                let (limit, actual) = (limits.unknown_keys, fields);
-                let raise = LimitName::UnknownKeys.to(actual);
-                return Err(FormatError::Limit { what: "number of keys", limit, actual, raise });
-            }
-            _ => {
-                let known = self.unknown.iter().any(|(other, _)| other == key);
-                self.unknown.push((key.to_vec(), value.to_vec()));
-                known
-            }
-        };
-        if was_set { Err(repeated()) } else { Ok(()) }
-    }
-
-    /// Checks what the fields say of each other.
-    fn check(&self) -> Result<(), FormatError> {
-        if let Some(chunks) = &self.chunks {
-            let sum = chunks.packed.iter().try_fold(0u64, |sum, &len| sum.checked_add(len));
-            if sum.is_none() || sum != self.packed {
-                let expected = self.packed.map_or_else(|| "absent".into(), |len| len.to_string());
-                let actual = sum.map_or_else(|| "above 2^64".into(), |sum| sum.to_string());
-                return Err(FormatError::mismatch("sum of chunks", expected, actual));
-            }
-            if !matches!(self.kind, Kind::File { .. }) {
-                return Err(FormatError::mismatch(
-                    "type of a chunked member",
-                    "file",
-                    self.kind.word(),
-                ));
-            }
-        }
-        Ok(())
+        EntryRef::parse(line, dialect, limits).map(EntryRef::into_owned)
     }
 
     /// Appends the line, with its line feed.
@@ -470,121 +322,10 @@ impl Entry {
     }
 }
 
-/// The keys whose presence the entry alone does not tell.
-#[derive(Default)]
-struct Seen {
-    mtime: bool,
-    /// The outer value: whether the key was there; the inner: whether it has a time.
-    ctime: Option<Option<Timestamp>>,
-}
-
-fn parse_bytes(field: &'static str, text: &[u8], limits: &Limits) -> Result<Vec<u8>, FormatError> {
-    let bytes = unescape(field, text)?;
-    let actual = bytes.len() as u64;
-    if actual > limits.path {
-        let (limit, raise) = (limits.path, LimitName::Path.to(actual));
-        return Err(FormatError::Limit { what: field, limit, actual, raise });
-    }
-    Ok(bytes)
-}
-
-fn parse_name(
-    field: &'static str,
-    text: &[u8],
-    limits: &Limits,
-) -> Result<MemberPath, FormatError> {
-    parse_bytes(field, text, limits).map(MemberPath::new)
-}
-
-fn parse_owner(
-    field: &'static str,
-    text: &[u8],
-    dialect: Dialect,
-) -> Result<(Vec<u8>, u64), FormatError> {
-    let hash = text.iter().rposition(|&byte| byte == b'#');
-    let (name, number) = hash
-        .and_then(|at| text.split_at_checked(at))
-        .map(|(name, rest)| (name, rest.get(1..).unwrap_or_default()))
-        .ok_or_else(|| FormatError::invalid(field, text))?;
-    let id = match dialect {
-        Dialect::Isptar => decimal(field, number)?,
-        // The original printed 32-bit numbers as signed.
-        Dialect::Classic => match signed_decimal(field, number)? {
-            id if id < 0 => {
-                let id = i32::try_from(id).map_err(|_| FormatError::invalid(field, text))?;
-                u64::from(id.cast_unsigned())
-            }
-            id => id.unsigned_abs(),
-        },
-    };
-    Ok((unescape(field, name)?, id))
-}
-
-fn parse_mode(text: &[u8]) -> Result<u32, FormatError> {
-    let mode = parse_u32("mode", text)?;
-    if mode > 0o7777 { Err(FormatError::invalid("mode", text)) } else { Ok(mode) }
-}
-
-fn parse_mtime(text: &[u8], dialect: Dialect) -> Result<i64, FormatError> {
-    match dialect {
-        Dialect::Isptar => {
-            let seconds = decimal("mtime", text)?;
-            i64::try_from(seconds).map_err(|_| FormatError::invalid("mtime", text))
-        }
-        Dialect::Classic => signed_decimal("mtime", text),
-    }
-}
-
-fn parse_u32(field: &'static str, text: &[u8]) -> Result<u32, FormatError> {
-    u32::try_from(decimal(field, text)?).map_err(|_| FormatError::invalid(field, text))
-}
-
-fn parse_location(text: &[u8]) -> Result<Location, FormatError> {
-    let invalid = || FormatError::invalid("location", text);
-    let mut parts = text.split(|&byte| byte == b':');
-    let mut next = || decimal("location", parts.next().unwrap_or_default()).map_err(|_| invalid());
-    let (depth, slice, offset, zoffset) = (next()?, next()?, next()?, next()?);
-    if parts.next().is_some() {
-        return Err(invalid());
-    }
-    Ok(Location {
-        depth: u32::try_from(depth).map_err(|_| invalid())?,
-        slice: u32::try_from(slice).map_err(|_| invalid())?,
-        offset,
-        zoffset,
-    })
-}
-
-fn parse_chunks(text: &[u8]) -> Result<Chunks, FormatError> {
-    let colon = text.iter().position(|&byte| byte == b':');
-    let (size, list) = colon
-        .and_then(|at| text.split_at_checked(at))
-        .ok_or_else(|| FormatError::invalid("chunks", text))?;
-    let size = decimal("chunks", size)?;
-    if !size.is_power_of_two() || size < 512 {
-        return Err(FormatError::invalid("chunks", text));
-    }
-    let list = list.get(1..).unwrap_or_default();
-    let packed: Result<Vec<u64>, FormatError> =
-        list.split(|&byte| byte == b',').map(|len| decimal("chunks", len)).collect();
-    Ok(Chunks { size, packed: packed? })
-}
-
-fn parse_hex(text: &[u8]) -> Result<u64, FormatError> {
-    std::str::from_utf8(text)
-        .ok()
-        .filter(|text| {
-            text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
-        .and_then(|text| u64::from_str_radix(text, 16).ok())
-        .ok_or_else(|| FormatError::invalid("xattr", text))
-}
-
-fn set_flag(key: &'static str, value: &[u8], flag: &mut bool) -> Result<bool, FormatError> {
-    if value != b"1" {
-        return Err(FormatError::invalid(key, value));
-    }
-    Ok(std::mem::replace(flag, true))
+/// Returns the bytes of the archive that an entry claims.
+fn claimed(location: Option<Location>, packed: Option<u64>) -> Range<u64> {
+    let start = location.map_or(0, |location| location.offset);
+    start..start.saturating_add(packed.unwrap_or(0))
 }
 
 fn push_owner(name: &[u8], id: u64, out: &mut Vec<u8>) {
@@ -615,6 +356,7 @@ fn push_chunks(chunks: &Chunks, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::Cow;
 
     fn parse(line: &str) -> Result<Entry, FormatError> {
         Entry::parse(line.as_bytes(), Dialect::Isptar, &Limits::default())
@@ -642,6 +384,32 @@ mod tests {
             entry.encode(&Limits::default(), &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), format!("{line}\n"));
         }
+    }
+
+    #[test]
+    fn only_what_is_escaped_is_copied() {
+        let line = b"a/\\tb\troot#0\twh\\\\eel#0\t420\tlink\tto\t0:1:1:0\tlater=1\tino=3\tx=";
+        let entry = EntryRef::parse(line, Dialect::Isptar, &Limits::default()).unwrap();
+        assert_eq!(entry.path.as_bytes(), b"a/\tb");
+        assert!(matches!(entry.user, Cow::Borrowed(b"root")));
+        assert!(matches!(&entry.group, Cow::Owned(group) if group == b"wh\\eel"));
+        assert!(matches!(&entry.kind, KindRef::Symlink { target: Cow::Borrowed(b"to") }));
+        let unknown: Vec<_> = entry.unknown().collect();
+        assert_eq!(unknown, [(&b"later"[..], &b"1"[..]), (b"x", b"")]);
+        let owned = Entry::from(entry.clone());
+        assert_eq!(owned.borrowed().into_owned(), owned);
+        assert!(owned.borrowed().unknown().eq(entry.unknown()));
+    }
+
+    #[test]
+    fn chunks_are_read_when_they_are_asked_for() {
+        let line = format!("{HEAD}file\t1\t3000000\t0:1:1:0\tpacked=60\tchunks=1048576:10,20,30");
+        let limits = Limits::default();
+        let entry = EntryRef::parse(line.as_bytes(), Dialect::Isptar, &limits).unwrap();
+        let chunks = entry.chunks.unwrap();
+        assert_eq!((chunks.size, chunks.packed().sum()), (1 << 20, 60));
+        let owned = entry.into_owned();
+        assert!(owned.borrowed().chunks.unwrap().packed().eq([10, 20, 30]));
     }
 
     #[test]

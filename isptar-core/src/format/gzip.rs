@@ -100,6 +100,35 @@ pub fn stored_len(len: usize) -> usize {
         .saturating_add(TAIL_LEN)
 }
 
+/// A block that stores its data, at the beginning of deflated data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlock<'a> {
+    /// Whether no block follows.
+    pub is_last: bool,
+    /// What it stores.
+    pub data: &'a [u8],
+    /// What comes behind it.
+    pub rest: &'a [u8],
+}
+
+impl<'a> StoredBlock<'a> {
+    /// Reads the block that `bytes` begins with, which must be at the beginning of a byte, as it is
+    /// behind another such block; `None` when it is of another type, or not whole.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (&[head, a, b, c, d], rest) = bytes.split_first_chunk::<STORED_HEAD>()?;
+        // The two bits above the lowest are the type.
+        if head & 0b110 != 0 {
+            return None;
+        }
+        let len = u16::from_le_bytes([a, b]);
+        if len != !u16::from_le_bytes([c, d]) {
+            return None;
+        }
+        let (data, rest) = rest.split_at_checked(usize::from(len))?;
+        Some(Self { is_last: head & 1 != 0, data, rest })
+    }
+}
+
 /// Appends a stream that stores `data` uncompressed; `crc` is the CRC-32 of `data`.
 pub fn push_stored(data: &[u8], crc: u32, out: &mut Vec<u8>) {
     out.reserve(stored_len(data.len()));

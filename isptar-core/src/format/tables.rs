@@ -126,7 +126,7 @@ fn parse_base<'a>(
 ) -> Result<Base, FormatError> {
     let depth = decimal("base", next("base")?)?;
     let identity = parse_digest("base", next("base")?)?;
-    let name = unescape("base", next("base")?)?;
+    let name = unescape("base", next("base")?)?.into_owned();
     // The name is looked up beside the archive, so it must not lead anywhere else.
     if matches!(name.as_slice(), b"" | b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0)) {
         return Err(FormatError::invalid("name of a base", &name));

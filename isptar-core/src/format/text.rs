@@ -1,5 +1,7 @@
 //! Pieces of the text parts: escapes, decimal numbers, digests.
 
+use std::borrow::Cow;
+
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::error::FormatError;
@@ -16,12 +18,49 @@ pub fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Undoes [`escape`].
+/// Takes text apart at each `separator`; text without one is one field.
+pub fn fields(text: &[u8], separator: u8) -> Fields<'_> {
+    Fields { rest: Some(text), separator }
+}
+
+/// Iterates over fields; see [`fields`].
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Fields<'a> {
+    /// Returns the text that was not taken apart yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.unwrap_or_default()
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest?;
+        let end = text.iter().position(|&byte| byte == self.separator);
+        let (field, rest) = match end.and_then(|at| text.split_at_checked(at)) {
+            Some((field, rest)) => (field, rest.get(1..)),
+            None => (text, None),
+        };
+        self.rest = rest;
+        Some(field)
+    }
+}
+
+/// Undoes [`escape`]; text without escapes is lent as it is.
 ///
 /// # Errors
 ///
 /// [`FormatError::Invalid`] when an escape is none of the three.
-pub fn unescape(field: &'static str, text: &[u8]) -> Result<Vec<u8>, FormatError> {
+pub fn unescape<'a>(field: &'static str, text: &'a [u8]) -> Result<Cow<'a, [u8]>, FormatError> {
+    if !text.contains(&b'\\') {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -40,7 +79,7 @@ pub fn unescape(field: &'static str, text: &[u8]) -> Result<Vec<u8>, FormatError
             _ => return Err(FormatError::invalid(field, text)),
         });
     }
-    Ok(bytes)
+    Ok(Cow::Owned(bytes))
 }
 
 /// Reads a decimal number: digits alone, no plus, no leading zeros.
@@ -98,11 +137,12 @@ pub fn digest_text(digest: &[u8; 32]) -> String {
 ///
 /// [`FormatError::Invalid`] when it is anything else.
 pub fn parse_digest(field: &'static str, text: &[u8]) -> Result<[u8; 32], FormatError> {
-    BASE64URL_NOPAD
-        .decode(text)
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| FormatError::invalid(field, text))
+    let mut digest = [0; 32];
+    // So many characters are 32 bytes; only their form can be wrong.
+    match text.len() {
+        43 if BASE64URL_NOPAD.decode_mut(text, &mut digest).is_ok() => Ok(digest),
+        _ => Err(FormatError::invalid(field, text)),
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +167,7 @@ mod tests {
         let mut out = Vec::new();
         escape(b"a\\b\tc\nd\xff\r", &mut out);
         assert_eq!(out, b"a\\\\b\\tc\\nd\xff\r");
-        assert_eq!(unescape("name", &out).unwrap(), b"a\\b\tc\nd\xff\r");
+        assert_eq!(unescape("name", &out).unwrap().as_ref(), b"a\\b\tc\nd\xff\r");
         assert!(unescape("name", b"a\\q").is_err());
         assert!(unescape("name", b"a\\").is_err());
     }

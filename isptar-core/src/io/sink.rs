@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 /// slice, and [`Self::publish`] once after the last one. A sink that is dropped before that leaves
 /// nothing under the archive's name.
 pub trait Sink: Send {
-    /// Appends bytes to the slice that is being written.
+    /// Appends bytes to the slice that is being written. Few and large pieces are handed over, so
+    /// that a sink needs no buffer for small ones.
     ///
     /// # Errors
     ///
@@ -134,14 +135,10 @@ pub struct FileSink {
     /// The name being written to; the same as `path` for a device.
     partial: PathBuf,
     path: PathBuf,
-    buffer: Vec<u8>,
     own: Vec<(u64, u64)>,
     leftover: bool,
     done: bool,
 }
-
-/// Bytes that are collected before they are written.
-const BUFFER: usize = 1 << 20;
 
 impl FileSink {
     /// Begins an archive at `path`; what is there now stays until [`Sink::publish`].
@@ -200,8 +197,7 @@ impl FileSink {
         own: Vec<(u64, u64)>,
         leftover: bool,
     ) -> Self {
-        let buffer = Vec::with_capacity(BUFFER);
-        Self { file: Some(file), partial, path, buffer, own, leftover, done: false }
+        Self { file: Some(file), partial, path, own, leftover, done: false }
     }
 
     /// Returns the name that an archive at `path` has while it is being written. What a killed run
@@ -224,33 +220,17 @@ impl FileSink {
     fn is_direct(&self) -> bool {
         self.partial == self.path
     }
-
-    fn flush(&mut self) -> Result<()> {
-        if let Some(file) = &mut self.file {
-            file.write_all(&self.buffer).map_err(output("write", Some(&self.partial)))?;
-        }
-        self.buffer.clear();
-        Ok(())
-    }
 }
 
 impl Sink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.buffer.len() + bytes.len() > BUFFER {
-            self.flush()?;
+        match &mut self.file {
+            Some(file) => file.write_all(bytes).map_err(output("write", Some(&self.partial))),
+            None => Ok(()),
         }
-        if bytes.len() >= BUFFER {
-            if let Some(file) = &mut self.file {
-                file.write_all(bytes).map_err(output("write", Some(&self.partial)))?;
-            }
-            return Ok(());
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
     }
 
     fn finish_slice(&mut self) -> Result<()> {
-        self.flush()?;
         match &self.file {
             Some(file) if !self.is_direct() => {
                 file.sync_all().map_err(output("sync", Some(&self.partial)))

@@ -85,6 +85,24 @@ impl Found {
         }
     }
 
+    /// Returns whether it was found in the same directory as `other`: they share one handle.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        match (&self.parent, &other.parent) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    /// Returns whether it keeps a directory open.
+    pub(crate) fn holds_handle(&self) -> bool {
+        self.parent.is_some() || self.itself.is_some()
+    }
+
+    /// Lets go of the handles of directories: it cannot be looked at any more.
+    pub(crate) fn release(&mut self) {
+        (self.parent, self.itself) = (None, None);
+    }
+
     /// Returns the target of a symbolic link.
     ///
     /// # Errors

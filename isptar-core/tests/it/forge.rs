@@ -155,7 +155,7 @@ fn block_line(text: &[u8], packed: usize) -> ListingBlock {
         packed: packed as u64,
         real: text.len() as u64,
         entries: lines.count() as u64,
-        first: if text == b"\n" { Vec::new() } else { first }.into(),
+        first: if text == b"\n" { Vec::new() } else { first.into_owned() }.into(),
     }
 }
 

@@ -18,6 +18,7 @@ mod repair;
 mod sources;
 mod support;
 mod testdata;
+mod threads;
 mod verify;
 mod write;
 

@@ -1,10 +1,13 @@
 //! Create while the tree changes under it.
 
 use std::fs;
+use std::io::Write as _;
+use std::num::NonZero;
 use std::path::Path;
 
 use isptar_core::{
-    Archive, ContentReader, CreateOptions, CreateReport, Event, Kind, Observer, WriteSink, create,
+    Archive, ContentReader, CreateOptions, CreateReport, Event, Kind, Observer, Selection,
+    VerifyOptions, WriteSink, create, verify,
 };
 
 /// Does something once, when the job asks for the given time whether it shall stop.
@@ -28,13 +31,19 @@ impl<F: Fn()> Observer for Meddler<F> {
 /// Archives a tree of `a`, `b` and `c`, which are one file, and `d`; `meddle` comes between finding
 /// and opening `a`.
 fn archive(meddle: impl Fn(&Path)) -> (CreateReport, Archive<Vec<u8>>) {
+    archive_with(CreateOptions::default(), meddle)
+}
+
+fn archive_with(
+    mut options: CreateOptions,
+    meddle: impl Fn(&Path),
+) -> (CreateReport, Archive<Vec<u8>>) {
     let tree = tempfile::tempdir().unwrap();
     let at = |name: &str| tree.path().join(name);
     fs::write(at("a"), "shared").unwrap();
     fs::hard_link(at("a"), at("b")).unwrap();
     fs::hard_link(at("a"), at("c")).unwrap();
     fs::write(at("d"), "other").unwrap();
-    let mut options = CreateOptions::default();
     options.directory = tree.path().to_path_buf();
     let mut bytes = Vec::new();
     let meddle = || meddle(tree.path());
@@ -83,6 +92,65 @@ fn a_first_name_that_vanishes_leaves_the_content_to_the_others() {
     assert_eq!(lost.as_deref(), Some("vanished"));
     assert_eq!(content(&archive, "b"), "shared");
     assert!(is_link_to(&archive, "c", "b"));
+}
+
+/// What can happen to `a` and `d` until they are opened.
+const MEDDLES: [fn(&Path); 4] = [
+    |tree| fs::remove_file(tree.join("a")).unwrap(),
+    |tree| {
+        fs::remove_file(tree.join("a")).unwrap();
+        fs::create_dir(tree.join("a")).unwrap();
+    },
+    |tree| {
+        fs::write(tree.join("new"), "replaced").unwrap();
+        fs::rename(tree.join("new"), tree.join("a")).unwrap();
+    },
+    // Later names of the set are found to be of another version.
+    |tree| fs::write(tree.join("a"), super::support::noise(BIG, 9)).unwrap(),
+];
+
+#[test]
+fn what_happens_to_members_of_a_group_is_told_as_if_they_had_their_own_streams() {
+    for meddle in MEDDLES {
+        let (alone, expected) = archive(meddle);
+        for (threads, group) in [(1, 64 << 10), (2, 64 << 10), (7, 1 << 20), (2, 1), (1, 1536)] {
+            let mut options = CreateOptions::default();
+            options.threads = NonZero::new(threads);
+            options.group_size = NonZero::new(group);
+            let (report, archive) = archive_with(options, meddle);
+            assert_eq!((report.members, report.bytes), (alone.members, alone.bytes));
+            assert_eq!((report.unreadable, report.vanished), (alone.unreadable, alone.vanished));
+            let listed = super::support::entries(&archive);
+            assert_eq!(listed.len(), super::support::entries(&expected).len());
+            for entry in listed {
+                let other = expected.find(&entry.path).unwrap().unwrap();
+                assert_eq!((&entry.kind, &entry.lost), (&other.kind, &other.lost));
+                assert_eq!(entry.digest, other.digest);
+            }
+            let (all, options) = (Selection::default(), VerifyOptions::default());
+            assert!(verify(&archive, &all, &options, &mut ()).unwrap().strays == 0);
+        }
+    }
+}
+
+#[test]
+fn files_that_outgrow_their_group_are_stored_whole() {
+    for len in [3000, 60_000, 1 << 20, BIG] {
+        for threads in [1, 2] {
+            let mut options = CreateOptions::default();
+            (options.threads, options.group_size) = (NonZero::new(threads), NonZero::new(2560));
+            let meddle = |tree: &Path| {
+                let noise = super::support::noise(len, 9);
+                fs::File::options().write(true).open(tree.join("b")).unwrap().write_all(&noise).unwrap();
+            };
+            let (_, archive) = archive_with(options, meddle);
+            let entry = archive.find(&"a".into()).unwrap().unwrap();
+            assert!(super::support::read(&archive, &entry).unwrap() == super::support::noise(len, 9));
+            assert_eq!(content(&archive, "d"), "other");
+            let (all, options) = (Selection::default(), VerifyOptions::default());
+            assert!(verify(&archive, &all, &options, &mut ()).unwrap().is_good());
+        }
+    }
 }
 
 #[test]
@@ -139,6 +207,8 @@ fn archive_midway(meddle: impl FnOnce(&Path)) -> (CreateReport, Archive<Vec<u8>>
     fs::write(tree.path().join("next"), "next").unwrap();
     let mut options = CreateOptions::default();
     options.directory = tree.path().to_path_buf();
+    // With more, the next chunks may have been read by then.
+    options.threads = NonZero::new(1);
     let mut bytes = Vec::new();
     let meddle = Some(|| meddle(tree.path()));
     let mut observer = Midway { left: 1 << 20, meddle, told: Vec::new() };

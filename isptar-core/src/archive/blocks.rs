@@ -1,0 +1,107 @@
+//! Reading listing blocks.
+
+use std::sync::Arc;
+
+use super::Archive;
+use super::open::{Tailed, place};
+use crate::codec::Unpacker;
+use crate::error::{FormatError, Result};
+use crate::format::entry::Dialect;
+use crate::format::tables::ListingBlock;
+use crate::io::{RangeReader, ReadAt};
+use crate::limits::LimitName;
+
+/// Packed bytes of the listing that are read at once.
+pub(super) const READ: usize = 256 << 10;
+
+/// Most bytes of text after which a block of ours ends at the next line end: 64 times the longest
+/// name.
+const BLOCK_TEXT: u64 = 4 << 20;
+
+impl<R: ReadAt> Archive<R> {
+    /// Returns where block `number` begins in the archive.
+    pub(super) fn block_offset(&self, number: usize) -> u64 {
+        let before = self.tables.blocks.iter().take(number);
+        before.fold(self.listing, |offset, block| offset + block.packed)
+    }
+
+    /// Returns the text of one block; the last one asked for is kept.
+    pub(super) fn block_text(&self, number: usize) -> Result<Arc<Vec<u8>>> {
+        let kept = self.block.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some((_, text)) = kept.filter(|(kept, _)| *kept == number) {
+            return Ok(text);
+        }
+        let offset = self.block_offset(number);
+        let end = offset + self.tables.blocks.get(number).map_or(0, |block| block.packed);
+        let mut reader = RangeReader::new(&self.source, offset, end, READ);
+        let mut text = Vec::new();
+        self.unpack_block(number, &mut reader, &mut Unpacker::new(), &mut text)?;
+        let text = Arc::new(text);
+        let mut kept = self.block.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *kept = Some((number, Arc::clone(&text)));
+        Ok(text)
+    }
+
+    /// Returns what the text of a block may be long at most, and the limits that say so.
+    pub(crate) fn block_limits(&self, block: &ListingBlock) -> [(u64, LimitName); 2] {
+        let limits = &self.limits;
+        let text = match self.dialect {
+            Dialect::Isptar => (limits.line.saturating_add(BLOCK_TEXT + 1), LimitName::Line),
+            Dialect::Classic => (limits.listing, LimitName::Listing),
+        };
+        // A small block may be all alike; what it can grow to is small as well.
+        let grown = block.packed.saturating_mul(limits.listing_ratio).max(1 << 20);
+        [text, (grown, LimitName::ListingRatio)]
+    }
+
+    /// Unpacks the block that `reader` stands before; `text` is its text then.
+    pub(super) fn unpack_block(
+        &self,
+        number: usize,
+        reader: &mut RangeReader<&Tailed<R>>,
+        unpacker: &mut Unpacker,
+        text: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Some(block) = self.tables.blocks.get(number) else { return Ok(()) };
+        let offset = reader.position();
+        let what = match self.dialect {
+            Dialect::Isptar => "listing block",
+            Dialect::Classic => "listing",
+        };
+        for (limit, name) in self.block_limits(block) {
+            if block.real > limit {
+                let actual = block.real;
+                let raise = match name {
+                    LimitName::ListingRatio => name.to(actual.div_ceil(block.packed.max(1))),
+                    name => name.to(actual),
+                };
+                return Err(FormatError::Limit { what, limit, actual, raise }.at(offset));
+            }
+        }
+        text.clear();
+        unpacker.reset();
+        let corrupt = |kind: FormatError| kind.at(offset);
+        let what = "size of a listing block";
+        unpacker
+            .read_to_end(reader, block.real, text)
+            .map_err(|error| place(error.claimed(what, block.real), offset))?;
+        for (what, expected, actual) in [
+            ("packed size of a listing block", block.packed, unpacker.packed()),
+            (what, block.real, text.len() as u64),
+        ] {
+            if expected != actual {
+                return Err(corrupt(FormatError::mismatch(what, expected, actual)));
+            }
+        }
+        let last = number + 1 == self.tables.blocks.len();
+        let ends_well = if last {
+            text.as_slice() == b"\n" || text.ends_with(b"\n\n")
+        } else {
+            text.ends_with(b"\n")
+        };
+        if !ends_well {
+            return Err(corrupt(FormatError::Missing("line feed at the end of a listing block")));
+        }
+        Ok(())
+    }
+}

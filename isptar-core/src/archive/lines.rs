@@ -1,0 +1,179 @@
+//! The lines of one listing block: read, and checked against what is known of the block.
+
+use std::ops::Range;
+
+use super::Archive;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{Dialect, EntryRef, name_of_line};
+use crate::io::ReadAt;
+use crate::limits::LimitName;
+use crate::path::{self, MemberName, MemberPath};
+
+/// Where in the text of a block a reader of its lines is. The text itself is lent to each call, so
+/// that entries can borrow from it.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// The block, once there is one.
+    block: Option<usize>,
+    /// Where the rest of its text begins.
+    position: usize,
+    /// The line that was found last.
+    line: Range<usize>,
+    /// Entries met in the block.
+    met: u64,
+    /// The name of the last entry, of this block or the one before; none before the first.
+    previous: Vec<u8>,
+    has_previous: bool,
+}
+
+/// What comes next in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A line that is meant: [`Lines::take`] reads it.
+    Line,
+    /// The end of the block.
+    End,
+    /// Nothing that is meant, in no later block either.
+    Nothing,
+}
+
+impl Lines {
+    /// Turns to the beginning of a block; the last name of the one before stays known.
+    pub(super) fn begin(&mut self, block: usize) {
+        self.block = Some(block);
+        self.position = 0;
+        self.met = 0;
+    }
+
+    /// Finds the next line of `text` that is meant: that is `within`, or cannot be read. Those that
+    /// are passed over are checked.
+    pub(super) fn seek<R: ReadAt>(
+        &mut self,
+        archive: &Archive<R>,
+        text: &[u8],
+        within: Option<&MemberPath>,
+    ) -> Result<Next> {
+        while self.advance(archive, text)? {
+            let Some(within) = within else { return Ok(Next::Line) };
+            let line = text.get(self.line.clone()).unwrap_or_default();
+            let name = name_of_line(line, &archive.limits);
+            let Some(name) = name.ok().filter(|name| !name.is_within(within)) else {
+                return Ok(Next::Line);
+            };
+            self.take(archive, text)?;
+            if archive.info.sorted && name > *within {
+                return Ok(Next::Nothing);
+            }
+        }
+        self.check_count(archive)?;
+        Ok(Next::End)
+    }
+
+    /// Turns to the next line, if there is one.
+    fn advance<R: ReadAt>(&mut self, archive: &Archive<R>, text: &[u8]) -> Result<bool> {
+        let Some(block) = self.block else { return Ok(false) };
+        let is_last = block + 1 == archive.tables.blocks.len();
+        let rest = text.get(self.position..).unwrap_or_default();
+        match rest.iter().position(|&byte| byte == b'\n') {
+            Some(len) if len > 0 || !is_last => {
+                self.check_length(archive, len as u64 + 1)?;
+                self.line = self.position..self.position + len;
+                self.position = self.line.end + 1;
+                Ok(true)
+            }
+            // The empty line that closes the listing.
+            Some(_) if self.position + 1 < text.len() => {
+                let (what, value) = ("end of the listing", String::new());
+                Err(self.corrupt(archive, FormatError::Duplicate { what, value }))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads the line that was found last.
+    pub(super) fn take<'t, R: ReadAt>(
+        &mut self,
+        archive: &Archive<R>,
+        text: &'t [u8],
+    ) -> Result<EntryRef<'t>> {
+        let line = text.get(self.line.clone()).unwrap_or_default();
+        let entry = EntryRef::parse(line, archive.dialect, &archive.limits);
+        self.met += 1;
+        let entry = entry.map_err(|kind| self.corrupt_line(archive, kind))?;
+        self.check_first(archive, &entry.path)?;
+        if archive.info.sorted {
+            self.check_order(archive, &entry.path)?;
+        }
+        Ok(entry)
+    }
+
+    /// Checks the length of a line, its line feed included.
+    fn check_length<R: ReadAt>(&self, archive: &Archive<R>, actual: u64) -> Result<()> {
+        let limit = archive.limits.line;
+        if archive.dialect == Dialect::Classic || actual <= limit {
+            return Ok(());
+        }
+        let raise = LimitName::Line.to(actual);
+        let what = "listing line";
+        Err(self.corrupt(archive, FormatError::Limit { what, limit, actual, raise }))
+    }
+
+    /// Checks the name that the tables say a block begins with: a wrong one would hide members.
+    fn check_first<R: ReadAt>(&self, archive: &Archive<R>, name: &MemberName<'_>) -> Result<()> {
+        let blocks = &archive.tables.blocks;
+        if self.met != 1 || blocks.len() < 2 {
+            return Ok(());
+        }
+        match self.block.and_then(|block| blocks.get(block)) {
+            Some(block) if block.first != *name => {
+                let what = "first name of a listing block";
+                Err(self.corrupt(archive, FormatError::mismatch(what, &block.first, name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a name comes after the one before, which it is for the next one.
+    fn check_order<R: ReadAt>(
+        &mut self,
+        archive: &Archive<R>,
+        name: &MemberName<'_>,
+    ) -> Result<()> {
+        if self.has_previous && path::compare(&self.previous, name.as_bytes()).is_ge() {
+            let previous = MemberPath::new(self.previous.as_slice());
+            let expected = format!("a name after {previous}");
+            let kind = FormatError::mismatch("name of an entry", expected, name);
+            return Err(self.corrupt(archive, kind));
+        }
+        self.previous.clear();
+        self.previous.extend_from_slice(name.as_bytes());
+        self.has_previous = true;
+        Ok(())
+    }
+
+    /// Checks, at the end of a block, that it had as many entries as the tables say.
+    fn check_count<R: ReadAt>(&self, archive: &Archive<R>) -> Result<()> {
+        let block = self.block.and_then(|block| archive.tables.blocks.get(block));
+        match block.filter(|_| archive.dialect == Dialect::Isptar) {
+            Some(block) if block.entries != self.met => {
+                let what = "number of entries in a listing block";
+                Err(self.corrupt(archive, FormatError::mismatch(what, block.entries, self.met)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Places an error in the block at hand.
+    fn corrupt<R: ReadAt>(&self, archive: &Archive<R>, kind: FormatError) -> Error {
+        kind.at(archive.block_offset(self.block.unwrap_or(0)))
+    }
+
+    /// Returns the error of a line. The original escapes names in its own ways, and nothing says
+    /// that its listing is whole: one line must not cost all others.
+    fn corrupt_line<R: ReadAt>(&self, archive: &Archive<R>, kind: FormatError) -> Error {
+        match archive.dialect {
+            Dialect::Isptar => self.corrupt(archive, kind),
+            Dialect::Classic => Error::CorruptLine { line: self.met, kind },
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The driver: walks ahead, hands out jobs, stores what becomes of them in order.
+
+use std::collections::VecDeque;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::batch::{Done, Job};
+use super::big::{BigFile, Chunk};
+use super::file;
+use super::item::{Item, Items, Packed};
+use super::store::Store;
+use super::{CreateOptions, CreateReport};
+use crate::error::{Error, Result};
+use crate::format::chunk_size;
+use crate::io::Sink;
+use crate::observe::Observer;
+use crate::parallel::Lane;
+use crate::source::Walk;
+
+/// When a batch is full: members, bytes of tar, directories that it keeps open. Fewer and the
+/// threads spend their time on handing over; more and they have less to share out.
+const BATCH_MEMBERS: usize = 64;
+const BATCH_BYTES: u64 = 256 << 10;
+const BATCH_HANDLES: u64 = 8;
+
+/// Memory that an item takes, its content apart.
+const ITEM_WEIGHT: u64 = 2 << 10;
+
+/// Handles that all else needs: the walk, standard streams, archive, spool.
+const OTHER_HANDLES: u64 = 24;
+
+/// Most handles under way.
+const MOST_HANDLES: u64 = 256;
+
+/// Everything that works in order.
+pub(super) struct Driver<'d, 'l, S> {
+    pub(super) walk: Walk,
+    pub(super) items: Items,
+    pub(super) store: Store<S>,
+    pub(super) lane: &'d mut Lane<'l, Job, Done>,
+    pub(super) observer: &'d mut dyn Observer,
+    batch: Batch,
+    /// Bytes of tar that share a stream; 0 when each member has its own.
+    group: u64,
+    /// Handles of the jobs under way, oldest first, and of all; how many may be.
+    handles: VecDeque<u64>,
+    handles_held: u64,
+    most_handles: u64,
+    /// Memory for streams of batches, and for chunks and their streams.
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+}
+
+/// Small members that wait for others to go with.
+#[derive(Debug, Default)]
+struct Batch {
+    items: Vec<Item>,
+    tar_len: u64,
+    handles: u64,
+}
+
+impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
+    pub(super) fn new(
+        walk: Walk,
+        store: Store<S>,
+        options: &CreateOptions,
+        lane: &'d mut Lane<'l, Job, Done>,
+        observer: &'d mut dyn Observer,
+    ) -> Self {
+        Self {
+            walk,
+            items: Items::new(options),
+            store,
+            lane,
+            observer,
+            batch: Batch::default(),
+            group: options.group(),
+            handles: VecDeque::new(),
+            handles_held: 0,
+            most_handles: most_handles(options),
+            small: Vec::new(),
+            large: Vec::new(),
+        }
+    }
+
+    /// Does it all.
+    pub(super) fn run(mut self) -> Result<CreateReport> {
+        while let Some(found) = self.walk.next(self.observer)? {
+            if self.observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let item = self.items.next(found, &mut self.store.report, self.observer);
+            if let Some(item) = item {
+                self.take(item)?;
+            }
+        }
+        self.end_batch()?;
+        self.settle_all()?;
+        self.store.finish(&self.walk)
+    }
+
+    /// Takes the next item.
+    fn take(&mut self, item: Item) -> Result<()> {
+        let is_big = item.has_content() && item.header.kind.size() > chunk_size(0);
+        if is_big && self.store.takes(&item) {
+            self.end_batch()?;
+            return self.big(item);
+        }
+        let tar_len = item.tar_len();
+        // How members are grouped must follow from the tree alone.
+        let fits = self.group == 0 || self.batch.tar_len + tar_len <= self.group;
+        // What cannot be stored must not be in a stream with others.
+        let is_alone = self.group > 0 && !self.store.takes(&item);
+        if !fits || is_alone {
+            self.end_batch()?;
+        }
+        self.batch.add(item, tar_len);
+        let is_full = self.batch.items.len() >= BATCH_MEMBERS || self.batch.tar_len >= BATCH_BYTES;
+        if is_alone || self.group == 0 && is_full || self.batch.handles >= BATCH_HANDLES {
+            self.end_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Hands out the members that wait.
+    fn end_batch(&mut self) -> Result<()> {
+        let Batch { items, tar_len, handles } = std::mem::take(&mut self.batch);
+        if items.is_empty() {
+            return Ok(());
+        }
+        self.batch.items.reserve(items.len());
+        let weight = 2 * tar_len + ITEM_WEIGHT * items.len() as u64;
+        let stream = self.small.pop().unwrap_or_default();
+        self.push(Job::Batch(items, stream), weight, handles)
+    }
+
+    /// Hands out a big file.
+    fn big(&mut self, mut item: Item) -> Result<()> {
+        let opened = match file::open(&mut item) {
+            Ok(opened) => opened,
+            Err(packed) => {
+                return self.push(Job::Settled(Box::new((item, packed))), ITEM_WEIGHT, 1);
+            }
+        };
+        if item.header.data_len() <= chunk_size(0) {
+            // It shrank, or it is one large hole.
+            let (tar_len, items) = (item.header.data_len(), vec![item]);
+            return self.push(Job::Batch(items, Vec::new()), 2 * tar_len, 1);
+        }
+        let big = BigFile::new(&mut item, opened);
+        let source = big.source.clone();
+        let settled = Job::Settled(Box::new((item, Packed::Big(Box::new(big)))));
+        self.push(settled, ITEM_WEIGHT, 1)?;
+        for number in 0..source.chunks() {
+            if self.observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            // So that what is there is used again.
+            self.make_room(source.weight(), 1)?;
+            let data = self.large.pop().unwrap_or_default();
+            let stream = self.large.pop().unwrap_or_default();
+            let chunk = Chunk { source: source.clone(), number, data, stream };
+            // The file itself, with the last chunk that is under way.
+            let handles = u64::from(number + 1 == source.chunks());
+            self.push(Job::Chunk(Box::new(chunk)), source.weight(), handles)?;
+        }
+        Ok(())
+    }
+
+    /// Hands out a job as soon as there is room for it, and stores what is done.
+    fn push(&mut self, job: Job, weight: u64, handles: u64) -> Result<()> {
+        self.make_room(weight, handles)?;
+        self.lane.push(job, weight);
+        self.handles.push_back(handles);
+        self.handles_held += handles;
+        while let Some(done) = self.lane.pop_done() {
+            self.settle(done)?;
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, weight: u64, handles: u64) -> Result<()> {
+        while self.lane.len() > 0
+            && (self.lane.is_full_for(weight) || self.handles_held + handles > self.most_handles)
+        {
+            let Some(done) = self.lane.pop() else { break };
+            self.settle(done)?;
+        }
+        Ok(())
+    }
+
+    fn settle_all(&mut self) -> Result<()> {
+        while let Some(done) = self.lane.pop() {
+            if self.observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            self.settle(done)?;
+        }
+        Ok(())
+    }
+
+    /// Stores what became of the oldest job.
+    fn settle(&mut self, done: Done) -> Result<()> {
+        self.handles_held -= self.handles.pop_front().unwrap_or(0);
+        match done {
+            Done::Batch(mut members, stream) => {
+                self.store.batch(&mut members, &stream, self.observer)?;
+                self.small.push(stream);
+            }
+            Done::Chunk(mut chunk) => {
+                self.store.chunk(&mut chunk, self.observer)?;
+                self.large.extend([chunk.data, chunk.stream]);
+            }
+            Done::Block(stream) => self.store.put_block(&stream)?,
+            Done::Settled(settled) => {
+                let (item, packed) = *settled;
+                self.store.item(item, packed, &[], self.observer)?;
+            }
+        }
+        while let Some(text) = self.store.full_block() {
+            let weight = 2 * text.len() as u64;
+            self.lane.push(Job::Block(text), weight);
+            self.handles.push_back(0);
+        }
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn add(&mut self, item: Item, tar_len: u64) {
+        let holds = item.found.holds_handle();
+        let is_new = self.items.last().is_none_or(|last| !last.found.is_beside(&item.found));
+        self.handles += u64::from(holds && is_new);
+        self.tar_len += tar_len;
+        self.items.push(item);
+    }
+}
+
+/// Returns how many directories and files jobs may keep open.
+fn most_handles(options: &CreateOptions) -> u64 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let others = OTHER_HANDLES + options.thread_count().get() as u64;
+    limit.saturating_sub(others).clamp(1, MOST_HANDLES)
+}

@@ -1,0 +1,351 @@
+//! The part of the job that works in order: storing what was packed, and telling of it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::batch::Worker;
+use super::big::{BigFile, Chunk, PackedChunk, Seen};
+use super::file;
+use super::item::{Item, Packed};
+use super::{CreateOptions, CreateReport};
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Kind};
+use crate::io::Sink;
+use crate::observe::{Event, Observer, Warning};
+use crate::path::MemberPath;
+use crate::source::Walk;
+use crate::writer::{ArchiveWriter, OpenMember};
+
+/// What an item left in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// What the walk found under its name.
+    Whole,
+    /// Another file, which replaced the one that the walk found.
+    Other,
+    /// No content.
+    Without,
+}
+
+/// A big file of which chunks are being stored.
+struct OpenBig {
+    file: Box<BigFile>,
+    member: OpenMember,
+    seen: Seen,
+}
+
+/// Stores items in order.
+pub(super) struct Store<S> {
+    writer: ArchiveWriter<S>,
+    pub(super) report: CreateReport,
+    /// First names of files with several names whose content is not in the archive under them:
+    /// they could not be stored, or were replaced meanwhile. With the name that has it instead, once
+    /// there is one.
+    moved: HashMap<MemberPath, Option<MemberPath>>,
+    /// Packs what must be packed anew.
+    worker: Worker,
+    groups: bool,
+    /// Where the stream is that members of a group share.
+    shared: u64,
+    big: Option<OpenBig>,
+}
+
+impl<S: Sink> Store<S> {
+    pub(super) fn new(mut writer: ArchiveWriter<S>, options: &CreateOptions) -> Self {
+        writer.defer_blocks();
+        Self {
+            writer,
+            report: CreateReport::default(),
+            moved: HashMap::new(),
+            worker: Worker::new(options),
+            groups: options.group() > 0,
+            shared: 0,
+            big: None,
+        }
+    }
+
+    /// Returns the text of a block of the listing that is to be packed.
+    pub(super) fn full_block(&mut self) -> Option<Vec<u8>> {
+        self.writer.full_block()
+    }
+
+    /// Takes a packed block of the listing.
+    pub(super) fn put_block(&mut self, stream: &[u8]) -> Result<()> {
+        self.writer.put_block(stream)
+    }
+
+    /// Returns whether an item can be in an archive at all: names can be longer or deeper than any
+    /// reader takes.
+    pub(super) fn takes(&self, item: &Item) -> bool {
+        self.writer.takes(&item.header.path)
+    }
+
+    /// Stores a batch.
+    pub(super) fn batch(
+        &mut self,
+        members: &mut Vec<(Item, Packed)>,
+        stream: &[u8],
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        if !self.groups || !self.breaks_group(members) {
+            let mut members = members.drain(..);
+            return members.try_for_each(|(item, packed)| self.item(item, packed, stream, observer));
+        }
+        // A member cannot be taken out of a stream that is packed.
+        let mut alone = Vec::new();
+        for (mut item, mut packed) in members.drain(..) {
+            alone.clear();
+            if let Packed::Whole { entry, .. } = packed {
+                item.take_back(*entry);
+                packed = self.worker.alone(&mut item, &mut alone);
+            }
+            self.item(item, packed, &alone, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether one of the members must be stored otherwise than it was packed, which is as
+    /// a hard link to a name that does not have its content.
+    fn breaks_group(&self, members: &[(Item, Packed)]) -> bool {
+        let mut without = HashSet::new();
+        members.iter().any(|(item, packed)| {
+            let kind = match packed {
+                Packed::Whole { entry, .. } => &entry.kind,
+                _ => &item.header.kind,
+            };
+            let broken = match kind {
+                Kind::HardLink { target } => {
+                    self.moved.contains_key(target) || without.contains(target)
+                }
+                _ => false,
+            };
+            if item.has_several_names() && !matches!(packed, Packed::Whole { same: true, .. }) {
+                without.insert(&item.found.path);
+            }
+            broken
+        })
+    }
+
+    /// Stores an item; what no reader would take is told.
+    pub(super) fn item(
+        &mut self,
+        mut item: Item,
+        mut packed: Packed,
+        stream: &[u8],
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let mut again = Vec::new();
+        let moved_from = self.move_link(&mut item, &mut packed, &mut again);
+        let stream = if again.is_empty() { stream } else { &again };
+        if let Some(error) = item.lost_directory() {
+            self.fail(&item.found.path, &error, observer);
+        }
+        let stored = match self.packed(&mut item, packed, stream, observer) {
+            // Longer or deeper than any reader takes.
+            Err(error @ (Error::Unstorable { .. } | Error::UnsafePath { .. })) => {
+                self.fail(&item.found.path, &error, observer);
+                Stored::Without
+            }
+            stored => stored?,
+        };
+        let several = item.has_several_names();
+        match (stored, moved_from) {
+            (Stored::Whole, Some(first)) => {
+                self.moved.insert(first, Some(item.found.path));
+            }
+            (Stored::Without | Stored::Other, None) if several => {
+                self.moved.insert(item.found.path, None);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Packs a hard link anew whose content is not under the name that it leads to. Returns that
+    /// name when the content may now be under this one.
+    fn move_link(
+        &mut self,
+        item: &mut Item,
+        packed: &mut Packed,
+        stream: &mut Vec<u8>,
+    ) -> Option<MemberPath> {
+        if self.moved.is_empty() {
+            return None;
+        }
+        let kind = match packed {
+            Packed::Whole { entry, .. } => &entry.kind,
+            _ => &item.header.kind,
+        };
+        let Kind::HardLink { target } = kind else { return None };
+        let moved = self.moved.get(target)?;
+        // The content is under another name, or this one is the first that may have it.
+        let first = target.clone();
+        let kind = match moved {
+            Some(target) => Kind::HardLink { target: target.clone() },
+            None => item.own_kind(),
+        };
+        let is_first = moved.is_none();
+        if let Packed::Whole { entry, .. } = std::mem::replace(packed, Packed::Vanished) {
+            item.take_back(*entry);
+        }
+        item.header.kind = kind;
+        *packed = self.worker.alone(item, stream);
+        is_first.then_some(first)
+    }
+
+    fn packed(
+        &mut self,
+        item: &mut Item,
+        packed: Packed,
+        stream: &[u8],
+        observer: &mut dyn Observer,
+    ) -> Result<Stored> {
+        match packed {
+            Packed::Whole { entry, same } => {
+                let entry = self.whole(*entry, stream)?;
+                for warning in &item.warnings {
+                    self.warn(&entry.path, warning, observer);
+                }
+                observer.event(Event::Progress { bytes: entry.kind.size() });
+                self.done(&entry, observer);
+                Ok(if same { Stored::Whole } else { Stored::Other })
+            }
+            Packed::Big(big) => self.begin(big, observer),
+            Packed::Grown => self.grown(item, observer),
+            Packed::Vanished => {
+                self.report.vanished += 1;
+                let (path, warning) = (&item.found.path, &Warning::Vanished);
+                observer.event(Event::Warning { path, warning });
+                self.lose(item, "vanished")
+            }
+            Packed::Failed(error) => {
+                self.fail(&item.found.path, &error, observer);
+                self.lose(item, "unreadable")
+            }
+        }
+    }
+
+    /// Stores a member that is in `stream`: with its streams, or in the one of the member before.
+    fn whole(&mut self, mut entry: Entry, stream: &[u8]) -> Result<Entry> {
+        if let Some(location) = entry.location.as_mut().filter(|location| location.zoffset > 0) {
+            location.offset = self.shared;
+            self.writer.put_entry(&entry)?;
+            return Ok(entry);
+        }
+        let range = entry.claimed_range();
+        let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+        let stream = stream.get(at(range.start)..at(range.end)).unwrap_or_default();
+        let entry = self.writer.push(entry, stream)?;
+        self.shared = entry.location.map_or(0, |location| location.offset);
+        Ok(entry)
+    }
+
+    /// Begins to store a file of several chunks.
+    fn begin(&mut self, file: Box<BigFile>, observer: &mut dyn Observer) -> Result<Stored> {
+        for warning in &file.warnings {
+            self.warn(&file.header.path, warning, observer);
+        }
+        let member = self.writer.begin(&file.header)?;
+        let stored = if file.same { Stored::Whole } else { Stored::Other };
+        self.big = Some(OpenBig { file, member, seen: Seen::default() });
+        Ok(stored)
+    }
+
+    /// Stores the next chunk of the file that was begun.
+    pub(super) fn chunk(
+        &mut self,
+        chunk: &mut PackedChunk,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        // Of a file that could not be begun, chunks may be under way.
+        let Some(big) = &mut self.big else { return Ok(()) };
+        let data = chunk.data.get(..chunk.len).unwrap_or_default();
+        self.writer.append_packed_chunk(&mut big.member, data, &chunk.stream)?;
+        observer.event(Event::Progress { bytes: data.len() as u64 });
+        big.seen.add(std::mem::take(&mut chunk.seen));
+        if chunk.is_last && let Some(big) = self.big.take() {
+            self.end(big, observer)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, mut big: OpenBig, observer: &mut dyn Observer) -> Result<()> {
+        let details = big.file.finish(&big.seen);
+        let path = &big.file.header.path;
+        if let Some(error) = big.file.error(&mut big.seen) {
+            self.fail(path, &error, observer);
+        } else if details.dirty {
+            self.warn(path, &Warning::Changed, observer);
+        }
+        let entry = self.writer.end(big.member, details)?;
+        self.done(&entry, observer);
+        Ok(())
+    }
+
+    /// Stores a file that is larger than was known when jobs were made.
+    fn grown(&mut self, item: &mut Item, observer: &mut dyn Observer) -> Result<Stored> {
+        let file = match file::open(item) {
+            Ok(opened) => BigFile::new(item, opened),
+            Err(packed) => return self.packed(item, packed, &[], observer),
+        };
+        let source = file.source.clone();
+        let stored = self.begin(Box::new(file), observer)?;
+        let (mut data, mut stream) = (Vec::new(), Vec::new());
+        for number in 0..source.chunks() {
+            if observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let chunk = Chunk { source: source.clone(), number, data, stream };
+            let mut packed = self.worker.chunk(chunk);
+            self.chunk(&mut packed, observer)?;
+            (data, stream) = (packed.data, packed.stream);
+        }
+        Ok(stored)
+    }
+
+    /// Records a thing whose content is not in the archive.
+    fn lose(&mut self, item: &Item, reason: &str) -> Result<Stored> {
+        if item.has_content() {
+            match self.writer.put_entry(&item.lost_entry(reason)) {
+                // What the listing cannot name is told all the same.
+                Ok(()) | Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Stored::Without)
+    }
+
+    fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {
+        self.report.count(entry);
+        observer.event(Event::Done { entry });
+    }
+
+    fn fail(&mut self, path: &MemberPath, error: &Error, observer: &mut dyn Observer) {
+        self.report.unreadable += 1;
+        observer.event(Event::Failed { path, error });
+    }
+
+    fn warn(&mut self, path: &MemberPath, warning: &Warning, observer: &mut dyn Observer) {
+        match warning {
+            Warning::Changed => self.report.changed += 1,
+            _ => self.report.warnings += 1,
+        }
+        observer.event(Event::Warning { path, warning });
+    }
+
+    /// Completes the archive.
+    pub(super) fn finish(mut self, walk: &Walk) -> Result<CreateReport> {
+        if self.report.members == 0 {
+            // A slip of the pen, or a disk that is not mounted, must not replace a good backup by an
+            // empty one.
+            return Err(Error::NothingStored);
+        }
+        self.report.add_walk(walk);
+        if self.report.is_incomplete() {
+            self.writer.set_incomplete();
+        }
+        let (_, written) = self.writer.finish()?;
+        self.report.archive_size = written.archive_size;
+        self.report.identity = Some(written.identity);
+        Ok(self.report)
+    }
+}

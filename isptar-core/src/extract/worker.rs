@@ -1,0 +1,167 @@
+//! What is done on all threads: files are read, checked and put where they belong.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::hand::{Hand, Identity, Outcome, Put, Source, Spot};
+use super::notes::{Notes, Site, Watch};
+use super::place::Directory;
+use super::{ExtractOptions, is_fatal};
+use crate::archive::{Archive, Member, Rereads};
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Kind};
+use crate::io::ReadAt;
+use crate::path::SafePath;
+
+/// One entry, in its turn.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// Its position in the listing.
+    pub(super) index: u64,
+    /// The hash of the name that it gets.
+    pub(super) hash: u64,
+    pub(super) entry: Entry,
+    pub(super) notes: Notes,
+    pub(super) todo: Todo,
+}
+
+#[derive(Debug)]
+pub(super) enum Todo {
+    /// Nothing more: this became of it.
+    Tell(Result<Option<Outcome>>),
+    /// To check its headers; then there is this to be told.
+    Check(Result<()>),
+    /// To restore it.
+    Put(Box<Destined>),
+}
+
+/// Where a member goes.
+#[derive(Debug)]
+pub(super) struct Destined {
+    pub(super) path: SafePath,
+    pub(super) directory: Arc<Directory>,
+    /// See [`Spot`].
+    pub(super) own: Option<Identity>,
+    pub(super) wanted: bool,
+}
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) index: u64,
+    pub(super) hash: u64,
+    pub(super) entry: Entry,
+    pub(super) notes: Notes,
+    pub(super) result: Result<Option<Put>>,
+}
+
+/// Entries that one thread takes care of.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) tasks: Vec<Task>,
+    /// The run that counts what is decoded, when these do not go forward in the archive.
+    pub(super) run: Option<Arc<Rereads>>,
+}
+
+/// What all workers share.
+pub(super) struct Shared<'a, R> {
+    pub(super) archive: &'a Archive<R>,
+    pub(super) options: &'a ExtractOptions,
+    /// The target, for messages alone.
+    pub(super) root: Arc<Path>,
+    pub(super) lookalikes: &'a HashSet<u64>,
+    /// The job was given up.
+    pub(super) stop: AtomicBool,
+}
+
+impl<R> Watch for &Shared<'_, R> {
+    fn go_on(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    // It is told with the member.
+    fn progress(&mut self, _bytes: u64) {}
+}
+
+/// One thread's own.
+pub(super) struct Worker<'s, 'a, R> {
+    shared: &'s Shared<'a, R>,
+    hand: Hand,
+    /// The member that was opened last: its stream may be that of the next one, too.
+    previous: Option<Member<'a, R>>,
+}
+
+impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
+    pub(super) fn new(shared: &'s Shared<'a, R>) -> Self {
+        Self { shared, hand: Hand::new(shared.options), previous: None }
+    }
+
+    /// Does a batch; what comes after the end of the job is left out.
+    pub(super) fn work(&mut self, batch: Batch) -> Vec<Turn> {
+        let mut turns = Vec::with_capacity(batch.tasks.len());
+        for task in batch.tasks {
+            let turn = self.turn(task, batch.run.as_ref());
+            let ends = matches!(&turn.result, Err(error) if is_fatal(error));
+            turns.push(turn);
+            if ends {
+                break;
+            }
+        }
+        if batch.run.is_some() {
+            // It is the run's for good.
+            self.previous = None;
+        }
+        turns
+    }
+
+    fn turn(&mut self, task: Task, run: Option<&Arc<Rereads>>) -> Turn {
+        let Task { index, hash, entry, mut notes, todo } = task;
+        let put = |outcome| Put { outcome, identity: None };
+        let result = match todo {
+            Todo::Tell(result) => result.map(|outcome| outcome.map(put)),
+            Todo::Check(then) => self.open(&entry, run).and_then(|member| {
+                self.previous = Some(member);
+                then.map(|()| None)
+            }),
+            Todo::Put(destined) => self.put(&entry, &destined, run, &mut notes).map(Some),
+        };
+        Turn { index, hash, entry, notes, result }
+    }
+
+    fn open(&mut self, entry: &Entry, run: Option<&Arc<Rereads>>) -> Result<Member<'a, R>> {
+        self.shared.go_on()?;
+        let previous = self.previous.take();
+        match run {
+            None => self.shared.archive.next_member(previous, entry),
+            Some(run) => self.shared.archive.next_member_of(run, previous, entry),
+        }
+    }
+
+    fn put(
+        &mut self,
+        entry: &Entry,
+        destined: &Destined,
+        run: Option<&Arc<Rereads>>,
+        notes: &mut Notes,
+    ) -> Result<Put> {
+        let mut member = self.open(entry, run)?;
+        let Destined { path, directory, own, wanted } = destined;
+        let site = Site { root: &self.shared.root, path, entry };
+        let spot = Spot {
+            directory,
+            name: path.components().next_back().unwrap_or_default(),
+            own: *own,
+            wanted: *wanted,
+            lookalikes: self.shared.lookalikes,
+        };
+        let mut watch = self.shared;
+        let put = match entry.kind {
+            Kind::File { .. } => self.hand.file(site, spot, &mut member, notes, &mut watch),
+            _ => self.hand.special(site, spot, member.xattrs(), notes),
+        };
+        self.previous = Some(member);
+        put
+    }
+}
