@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
-use isptar_core::{Damage, Digest, Entry, EntryRef, Error, Kind, KindRef, Warning};
+use isptar_core::{Damage, Digest, Entry, EntryRef, Error, KindRef, Warning};
 use sha2::{Digest as _, Sha256};
 
 use self::style::{Form, Style};
@@ -311,6 +311,7 @@ fn known_digest(entry: &EntryRef<'_>) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isptar_core::Kind;
 
     fn args(args: &[&str]) -> Result<Args, clap::Error> {
         crate::cli::parse_args(args)
