@@ -27,7 +27,7 @@ use crate::path::MemberPath;
 use lines::{Lines, Next};
 
 pub(crate) use agree::{check_agreement, check_map, check_padding};
-pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck, MemberChunks};
+pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck};
 pub use entries::Entries;
 pub use member::Member;
 pub(crate) use open::{HEADER_STREAM, Tailed};
