@@ -5,11 +5,9 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bzip2::read::MultiBzDecoder;
 use isptar_core::path::printable;
 use isptar_core::verify::Wreck;
 use isptar_core::{Archive, Error, Limits, ReadAt, TarReader};
-use liblzma::read::XzDecoder;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -254,9 +252,17 @@ fn decoded(
     let whole = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(source));
     let reader: Box<dyn Read + Send> = match packing {
         Packing::Plain | Packing::Gzip => Box::new(whole),
+        #[cfg(feature = "convert-formats")]
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
-        Packing::Xz => Box::new(XzDecoder::new_multi_decoder(whole)),
-        Packing::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
+        #[cfg(feature = "convert-formats")]
+        Packing::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(whole)),
+        #[cfg(feature = "convert-formats")]
+        Packing::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(whole)),
+        #[cfg(not(feature = "convert-formats"))]
+        Packing::Zstd | Packing::Xz | Packing::Bzip2 => {
+            let text = format!("{}: this isptar was built without it", packing.name());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
     };
     Ok(Some((reader, packing)))
 }
@@ -264,8 +270,10 @@ fn decoded(
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "convert-formats")]
     use std::io::Write;
 
+    #[cfg(feature = "convert-formats")]
     fn round_trip(packed: Vec<u8>) -> (Vec<u8>, Packing) {
         let (mut reader, packing) = decoded(Box::new(Cursor::new(packed))).unwrap().unwrap();
         let mut bytes = Vec::new();
@@ -274,6 +282,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "convert-formats")]
     fn compressions_are_known_by_their_first_bytes() {
         let text = b"some text, several times; ".repeat(1000);
         assert_eq!(round_trip(text.clone()), (text.clone(), Packing::Plain));
@@ -293,6 +302,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "convert-formats")]
     fn several_streams_are_one_file() {
         let both = |pack: &dyn Fn(&[u8]) -> Vec<u8>| [pack(b"one, "), pack(b"two")].concat();
         let zstd = |text: &[u8]| zstd::encode_all(text, 1).unwrap();

@@ -1,6 +1,7 @@
 //! `isptar verify`: is an archive whole, down to the last byte?
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use isptar_core::verify::{Wreck, name_whole_members};
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Stop after the listing; read no member
     #[arg(long)]
     quick: bool,
+    /// Use N threads; the result is the same for any number [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
     /// Print one JSON object a line: members and their results, damage, the summary last
     #[arg(long)]
     json: bool,
@@ -91,6 +95,7 @@ fn job(
     let path = &args.archive;
     let mut options = VerifyOptions::default();
     options.quick = args.quick;
+    options.threads = args.threads;
     if let Some(file) = input::open_regular(path)? {
         match Archive::open_with(file, args.limits.limits()) {
             Ok(archive) => {

@@ -162,6 +162,13 @@ impl<'a, R: ReadAt> ChunkReader<'a, R> {
         Self { streams: StreamReader::new(&archive.source) }
     }
 
+    /// Makes one that refuses what gzip would not take, though the bytes that come out may be right.
+    pub(crate) fn strict(archive: &'a Archive<R>) -> Self {
+        let mut reader = Self::new(archive);
+        reader.streams.set_strict();
+        reader
+    }
+
     /// Decodes a chunk into `out`, in place of what is there: [`Chunk::data`] bytes, and the
     /// padding of the last one. The stream's CRC, length and packed length were found good then;
     /// what remains is the digest over all chunks, see [`DigestCheck`]. Returns what in the stream

@@ -40,6 +40,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
         entry: &Entry,
         previous: Option<Self>,
         run: Option<&Arc<Rereads>>,
+        ahead: Option<u64>,
     ) -> Result<Self> {
         if let (Some(reason), None) = (&entry.lost, entry.location) {
             return Err(Error::Lost { path: entry.path.clone(), reason: reason.clone() });
@@ -59,7 +60,7 @@ impl<'a, R: ReadAt> Member<'a, R> {
             _ => Box::new(Streams::new(archive)),
         };
         streams
-            .turn_to(archive, entry, (start, packed), run)
+            .turn_to(archive, entry, (start, packed), run, ahead)
             .map_err(|error| locate(error, &entry.path, &range))?;
         let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
@@ -118,6 +119,15 @@ impl<'a, R: ReadAt> Member<'a, R> {
         match &self.body {
             Body::Ours(streams) => streams.digest_check(self.blamed()),
             Body::Classic(_) => DigestCheck { member: self.blamed(), expected: None, digest: None },
+        }
+    }
+
+    /// Returns what in the streams that were read is not as the writer makes it, though a decoder
+    /// takes it.
+    pub(crate) fn odd(&self) -> Option<&FormatError> {
+        match &self.body {
+            Body::Ours(streams) => streams.odd(),
+            Body::Classic(_) => None,
         }
     }
 

@@ -8,12 +8,14 @@ mod entries;
 mod lines;
 mod member;
 mod open;
+mod pass;
 mod rereads;
 mod stream;
 mod streams;
 mod watched;
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::content::Content;
@@ -31,9 +33,10 @@ pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck};
 pub use entries::Entries;
 pub use member::Member;
 pub(crate) use open::{HEADER_STREAM, Tailed};
+pub use pass::BlockEntries;
 pub(crate) use rereads::Rereads;
 pub(crate) use streams::stream_limit;
-pub(crate) use watched::Watched;
+pub(crate) use watched::{Watched, odd_of};
 
 /// An archive with a listing: ours, or a classic one.
 ///
@@ -135,11 +138,7 @@ impl<R: ReadAt> Archive<R> {
     /// Iterates over the entry `path` and all entries below it. In a sorted archive only the
     /// listing blocks that they are in are read.
     pub fn entries_within(&self, path: &MemberPath) -> Entries<'_, R> {
-        let (start, end) = if self.info.sorted {
-            (self.block_of(path), self.block_after(path))
-        } else {
-            (0, self.tables.blocks.len())
-        };
+        let Range { start, end } = self.blocks_of(path);
         Entries::new(self, start, end, Some(path.clone()))
     }
 
@@ -175,9 +174,10 @@ impl<R: ReadAt> Archive<R> {
     pub fn find(&self, path: &MemberPath) -> Result<Option<Entry>> {
         if !self.info.sorted {
             let mut found = None;
-            for entry in self.entries() {
+            let mut entries = self.entries();
+            while let Some(entry) = entries.next_ref() {
                 match entry {
-                    Ok(entry) if entry.path == *path => found = Some(entry),
+                    Ok(entry) if entry.path == *path => found = Some(entry.into_owned()),
                     Ok(_) | Err(Error::CorruptLine { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -186,6 +186,12 @@ impl<R: ReadAt> Archive<R> {
         }
         let block = self.block_of(path);
         let text = self.block_text(block)?;
+        let line = self.line_of(block, &text, path);
+        let entry = line.map(|line| Entry::parse(line, self.dialect, &self.limits));
+        if let Some(Ok(entry)) = entry {
+            return Ok(Some(entry));
+        }
+        // That it is not there is certain only when all lines of the block are good.
         let mut lines = Lines::default();
         lines.begin(block);
         while lines.seek(self, &text, Some(path))? == Next::Line {
@@ -235,7 +241,7 @@ impl<R: ReadAt> Archive<R> {
     ///
     /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::InBase`] or [`Error::Input`].
     pub fn member(&self, entry: &Entry) -> Result<Member<'_, R>> {
-        Member::open(self, entry, None, None)
+        Member::open(self, entry, None, None, None)
     }
 
     /// Like [`Self::member`] in a run over many members in archive order: takes over the buffers of
@@ -250,7 +256,7 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, None)
+        Member::open(self, entry, previous, None, None)
     }
 
     /// Begins a run over members.
@@ -265,7 +271,20 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, Some(run))
+        Member::open(self, entry, previous, Some(run), None)
+    }
+
+    /// Like [`Self::next_member_of`], for members of which it is known that their streams are
+    /// wanted up to `end`: so far is read ahead. To be verified: streams that gzip would not take are
+    /// refused even when the right bytes come out of them.
+    pub(crate) fn member_of_batch<'a>(
+        &'a self,
+        run: &Arc<Rereads>,
+        previous: Option<Member<'a, R>>,
+        entry: &Entry,
+        end: u64,
+    ) -> Result<Member<'a, R>> {
+        Member::open(self, entry, previous, Some(run), Some(end))
     }
 
     /// Writes bytes `start..end` of a file's content to `out`; an `end` beyond the content is

@@ -64,6 +64,13 @@ impl Rereads {
         Err(FormatError::Limit { what, limit, actual, raise: None })
     }
 
+    /// Adds what a part of the run counted for itself, which was ahead of all before it.
+    pub(crate) fn join(&self, part: &Self) {
+        self.end.fetch_max(part.end.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.once.fetch_add(part.once.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.again.fetch_add(part.again(), Ordering::Relaxed);
+    }
+
     /// Notes that the streams at `range` are decoded once, by whoever does not count them; returns
     /// `false`, and notes nothing, when they are not behind all others.
     pub(crate) fn goes_forward(&self, range: Range<u64>) -> bool {
@@ -75,7 +82,7 @@ impl Rereads {
     }
 
     /// Counts a stream at `offset`: its `packed` bytes gave `real` ones.
-    pub(super) fn count(&self, offset: u64, packed: u64, real: u64) {
+    pub(crate) fn count(&self, offset: u64, packed: u64, real: u64) {
         let end = self.end.fetch_max(offset.saturating_add(packed), Ordering::Relaxed);
         let counter = if offset < end { &self.again } else { &self.once };
         counter.fetch_add(packed.saturating_add(real), Ordering::Relaxed);

@@ -43,9 +43,26 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         self.fetched.ahead = end;
     }
 
+    /// Refuses, from now on, what gzip would not take, though the bytes that come out may be right.
+    pub(super) fn set_strict(&mut self) {
+        self.whole.set_strict();
+    }
+
     /// Decodes the stream at `offset`, whose `packed` bytes must give at most `limit`, into `out`,
     /// in place of what is there.
     pub(super) fn read(
+        &mut self,
+        offset: u64,
+        packed: u64,
+        limit: u64,
+        out: &mut Vec<u8>,
+    ) -> Decoded {
+        let Decoded { packed: actual, odd, result } = self.read_some(offset, packed, limit, out);
+        Decoded { packed: actual, odd, result: result.and_then(|()| check_packed(packed, actual)) }
+    }
+
+    /// Like [`Self::read`] of a stream that may end earlier.
+    pub(super) fn read_some(
         &mut self,
         offset: u64,
         packed: u64,
@@ -61,7 +78,6 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         };
         let odd = odd_in(bytes.get(..len).unwrap_or(bytes));
         let (actual, result) = self.whole.unpack(bytes, len, limit, out);
-        let result = result.and_then(|()| check_packed(packed, actual));
         Decoded { packed: actual, odd, result }
     }
 
@@ -74,9 +90,7 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         let mut input = Watched::new(reader);
         let result = unpacker.read_to_end(&mut input, limit, out);
         let odd = input.into_odd();
-        let actual = unpacker.packed();
-        let result = result.and_then(|()| check_packed(packed, actual));
-        Decoded { packed: actual, odd, result }
+        Decoded { packed: unpacker.packed(), odd, result }
     }
 }
 

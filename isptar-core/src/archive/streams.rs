@@ -94,6 +94,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         entry: &Entry,
         (start, packed): (u64, u64),
         run: Option<&Arc<Rereads>>,
+        ahead: Option<u64>,
     ) -> Result<(), DecodeError> {
         if let Some(run) = run {
             self.run = Some(Arc::clone(run));
@@ -101,7 +102,11 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         self.odd = None;
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = self.member_end == Some(start);
-        self.reader.set_ahead(if follows { archive.data_end } else { 0 });
+        let guessed = if follows { archive.data_end } else { 0 };
+        self.reader.set_ahead(ahead.unwrap_or(guessed));
+        if ahead.is_some() {
+            self.reader.set_strict();
+        }
         self.member_end = Some(start + packed);
         let first = entry
             .chunks
@@ -110,6 +115,10 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         let limit = stream_limit(&archive.limits);
         let raise = LimitName::Group.to(limit.saturating_mul(2));
         self.load(start, first, limit, raise)
+    }
+
+    pub(super) fn odd(&self) -> Option<&FormatError> {
+        self.odd.as_ref()
     }
 
     /// Returns bytes of the stream at hand.

@@ -56,6 +56,20 @@ pub(super) fn odd_in(stream: &[u8]) -> Option<FormatError> {
     watcher.odd
 }
 
+/// Reads the stream that is all of `input` to say the same of it.
+pub(crate) fn odd_of(input: &mut impl BufRead) -> io::Result<Option<FormatError>> {
+    let mut watcher = Watcher::new();
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() || matches!(watcher.form, Form::Free) {
+            return Ok(watcher.odd);
+        }
+        watcher.watch(bytes);
+        let len = bytes.len();
+        input.consume(len);
+    }
+}
+
 impl Watcher {
     fn new() -> Self {
         Self { form: Form::Head { bytes: [0; HEAD.len()], have: 0 }, odd: None }

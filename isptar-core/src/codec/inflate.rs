@@ -11,7 +11,8 @@ use libdeflate_sys::{
     libdeflate_free_decompressor, libdeflate_result_LIBDEFLATE_SUCCESS as SUCCESS,
 };
 
-/// A decompressor; `None` when there was no memory for one.
+/// A decompressor, the fastest there is. It takes some streams that gzip does not: distances and
+/// lengths that have no meaning, and either bit where a code has one symbol only. `None` when there was no memory for one.
 #[derive(Debug)]
 pub(super) struct Inflater(Option<NonNull<libdeflate_decompressor>>);
 
@@ -21,7 +22,7 @@ unsafe impl Send for Inflater {}
 
 impl Inflater {
     /// Bytes of room beyond the end that let it run fast up to there.
-    pub(super) const ROOM: usize = 512;
+    const ROOM: usize = 512;
 
     pub(super) fn new() -> Self {
         // SAFETY: it has no conditions.
@@ -38,6 +39,7 @@ impl Inflater {
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let Self(Some(decompressor)) = self else { return None };
+        out.reserve(len.saturating_add(Self::ROOM));
         // What is beyond is looked at in whole words, which is faster than byte by byte.
         let bytes = bytes.get(..packed.saturating_add(Self::ROOM)).unwrap_or(bytes);
         let room = out.spare_capacity_mut();

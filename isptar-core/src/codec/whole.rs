@@ -1,6 +1,8 @@
 //! Decompressing a stream that is in memory as a whole.
 
+#[cfg(feature = "libdeflate")]
 use super::inflate::Inflater;
+use super::strict::StrictInflater;
 use super::{DecodeError, Unpacker};
 use crate::error::FormatError;
 use crate::format::gzip::{self, StoredBlock};
@@ -11,14 +13,30 @@ const MOST_GROWTH: u64 = 1032;
 /// Decompresses streams whose bytes are at hand from the first to the last; reusable.
 #[derive(Debug)]
 pub(crate) struct WholeUnpacker {
-    inflater: Inflater,
+    /// Unless a stream must be one that gzip takes, not only give the right bytes.
+    #[cfg(feature = "libdeflate")]
+    lenient: Option<Inflater>,
+    strict: Option<Box<StrictInflater>>,
     /// For streams that are not as they should be: it finds out where, and says so.
     slow: Option<Box<Unpacker>>,
 }
 
 impl WholeUnpacker {
     pub(crate) fn new() -> Self {
-        Self { inflater: Inflater::new(), slow: None }
+        Self {
+            #[cfg(feature = "libdeflate")]
+            lenient: Some(Inflater::new()),
+            strict: None,
+            slow: None,
+        }
+    }
+
+    /// Refuses, from now on, what gzip would not take, though the bytes that come out may be right.
+    pub(crate) fn set_strict(&mut self) {
+        #[cfg(feature = "libdeflate")]
+        {
+            self.lenient = None;
+        }
     }
 
     /// Appends what is in the stream that `bytes` begins with, and which should be its first
@@ -67,15 +85,32 @@ impl WholeUnpacker {
         }
         let len = usize::try_from(len).ok()?;
         let start = out.len();
-        out.reserve(len + Inflater::ROOM);
+        out.reserve(len);
         if copy_stored(body, len, out).is_none() {
             out.truncate(start);
             let beyond = bytes.get(head.len()..)?;
-            self.inflater.inflate(beyond, body.len(), len, out)?;
+            self.inflate(beyond, body.len(), len, out)?;
         }
         let data = out.get(start..)?;
         let crc = crc32fast::hash(data);
         gzip::check_tail(*tail, crc, data.len() as u64).ok()
+    }
+}
+
+impl WholeUnpacker {
+    fn inflate(
+        &mut self,
+        bytes: &[u8],
+        packed: usize,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        #[cfg(feature = "libdeflate")]
+        if let Some(lenient) = &mut self.lenient {
+            return lenient.inflate(bytes, packed, len, out);
+        }
+        let strict = self.strict.get_or_insert_with(|| Box::new(StrictInflater::new()));
+        strict.inflate(bytes, packed, len, out)
     }
 }
 

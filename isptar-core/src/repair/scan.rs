@@ -379,7 +379,7 @@ impl<'a, 'b, R: ReadAt> Scanner<'a, 'b, R> {
     /// Records a member.
     fn take(&mut self, entry: &Entry, number: Option<u64>, repack: bool) -> Result<()> {
         self.found.spool.member(entry, number, repack, &self.limits)?;
-        self.found.links.expect(entry, &self.limits);
+        self.found.links.expect(&entry.kind.borrowed(), &self.limits);
         self.found.members += 1;
         self.found.sorted &= self.last.as_ref().is_none_or(|last| *last < entry.path);
         self.last = Some(entry.path.clone());

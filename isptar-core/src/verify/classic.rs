@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::job::Job;
+use super::job::{Job, VerifyLane};
 use super::walk::{drain, next_head};
 use crate::error::{Error, Result};
 use crate::format::gzip;
@@ -10,20 +10,19 @@ use crate::io::{ReadAt, Tolerant};
 
 /// Checks the files by the listing and then, because headers stand at the ends of streams that
 /// belong to others, the CRC of every stream of the archive.
-pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>) -> Result<()> {
+pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>, lane: &mut VerifyLane<'_>) -> Result<()> {
     let before = job.tell.report.damaged;
     let mut files = HashSet::new();
-    job.each_entry(&mut |_, entry, _| {
+    job.each_entry(lane, &mut |entry| {
         if let Some(location) = entry.location.filter(|location| location.depth == 0) {
             files.insert(location.offset);
         }
-        Ok(())
     })?;
-    if job.options.quick {
+    if job.ground.options.quick {
         return Ok(());
     }
     let told = job.tell.report.damaged > before;
-    let archive = job.archive;
+    let archive = job.ground.archive;
     let source = &Tolerant::new(archive.source());
     let end = archive.size();
     // All heads are alike; which bytes they are depends on the library that was used.

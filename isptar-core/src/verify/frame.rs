@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::survey::Survey;
 use super::tell::Tell;
-use crate::archive::{Archive, HEADER_STREAM, Watched};
+use crate::archive::{Archive, HEADER_STREAM, Watched, odd_of};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
 use crate::format::header::Header;
@@ -42,6 +42,16 @@ impl<'a, R: ReadAt> Strict<'a, R> {
     }
 }
 
+impl<R: ReadAt> Strict<'_, R> {
+    /// Looks at the form alone of a stream that was decoded before.
+    fn form(&mut self) -> Result<Vec<u8>, DecodeError> {
+        match odd_of(&mut self.reader)? {
+            Some(odd) => Err(odd.into()),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
 /// Checks the prologue and returns where it ends, if that is known.
 pub(super) fn check_prologue<R: ReadAt>(archive: &Archive<R>, tell: &mut Tell<'_>) -> Option<u64> {
     let mut strict = Strict::new(archive.source(), 0..archive.data_end().min(PROLOGUE));
@@ -68,7 +78,7 @@ pub(super) fn check_info<R: ReadAt>(archive: &Archive<R>, survey: &Survey, tell:
         Err(error) => return tell.beyond(header.end..archive.size(), &error),
     };
     let info = info_start..info_start.saturating_add(trailer.info_size);
-    let size = match check_streams(archive, info.clone(), tell) {
+    let size = match check_streams(archive, survey, info.clone(), tell) {
         Some(len) => {
             let digits = trailer.info_size.to_string().len() as u64;
             archive.info().listing_real_size.saturating_add(len).saturating_add(digits)
@@ -99,6 +109,7 @@ fn read_trailer<R: ReadAt>(archive: &Archive<R>) -> Result<(u64, SizeTrailer)> {
 /// latter's text. What they say was checked before.
 fn check_streams<R: ReadAt>(
     archive: &Archive<R>,
+    survey: &Survey,
     info: Range<u64>,
     tell: &mut Tell<'_>,
 ) -> Option<u64> {
@@ -107,16 +118,19 @@ fn check_streams<R: ReadAt>(
     let blocks = archive.tables().blocks.iter();
     let lens = blocks.map(|block| {
         let most = archive.block_limits(block).map(|(limit, _)| limit);
-        (block.packed, most.into_iter().fold(block.real, u64::min))
+        let limit = most.into_iter().fold(block.real, u64::min);
+        // What was decoded is not decoded again.
+        (block.packed, limit, survey.lost_blocks == 0)
     });
-    let tables = tables.map(|limit| (archive.info().tables_size, limit));
-    let info = (info.end.saturating_sub(info.start), limits.info);
+    let tables = tables.map(|limit| (archive.info().tables_size, limit, false));
+    let info = (info.end.saturating_sub(info.start), limits.info, false);
     let mut start = archive.listing_start();
     let mut last = None;
-    for (packed, limit) in lens.chain(tables).chain([info]) {
+    for (packed, limit, is_good) in lens.chain(tables).chain([info]) {
         let end = start.saturating_add(packed);
         let mut strict = Strict::new(archive.source(), start..end);
-        last = match strict.next(limit) {
+        let content = if is_good { strict.form() } else { strict.next(limit) };
+        last = match content {
             Ok(content) => Some(content.len() as u64),
             Err(DecodeError::Format(kind @ FormatError::Invalid { .. })) => {
                 tell.beyond(start..end, &kind.at(start));

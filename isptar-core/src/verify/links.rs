@@ -5,9 +5,9 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::survey::clean;
 use crate::error::FormatError;
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Entry, Kind, KindRef};
 use crate::limits::Limits;
-use crate::path::MemberPath;
+use crate::path::MemberName;
 
 /// What hard links lead to; a hash for each target.
 #[derive(Debug, Default)]
@@ -18,13 +18,13 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    fn hash(&self, path: &MemberPath, limits: &Limits) -> u64 {
+    fn hash(&self, path: &MemberName<'_>, limits: &Limits) -> u64 {
         self.hashes.hash_one(clean(path, limits).as_bytes())
     }
 
     /// Takes note of an entry that [`Self::check`] will be asked of, once it was told of all.
-    pub(crate) fn expect(&mut self, entry: &Entry, limits: &Limits) {
-        if let Kind::HardLink { target } = &entry.kind {
+    pub(crate) fn expect(&mut self, kind: &KindRef<'_>, limits: &Limits) {
+        if let KindRef::HardLink { target } = kind {
             let hash = self.hash(target, limits);
             self.targets.insert(hash, false);
         }

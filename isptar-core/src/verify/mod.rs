@@ -1,8 +1,11 @@
 //! The verify job: is an archive what its listing says, down to the last byte?
 
+mod batch;
+mod big;
 mod claims;
 mod classic;
 mod frame;
+mod gap;
 mod job;
 mod links;
 mod sequential;
@@ -13,6 +16,7 @@ mod walk;
 mod wreck;
 
 use std::io::Read;
+use std::num::NonZero;
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -31,6 +35,9 @@ pub use wreck::{Behind, Wreck, name_whole_members};
 pub struct VerifyOptions {
     /// Stop after the listing: read no member.
     pub quick: bool,
+    /// How many threads read members; all that the machine has by default. What is found and told
+    /// is the same for any number.
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// What a verify job found.

@@ -1,7 +1,6 @@
 //! The first pass over the listing: is it in order, and what has to be known before members are
 //! looked at.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
@@ -11,10 +10,10 @@ use super::tell::Tell;
 use crate::archive::Archive;
 use crate::error::{Error, FormatError, Result};
 use crate::format::INFO_NAME;
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{EntryRef, KindRef};
 use crate::io::ReadAt;
 use crate::limits::Limits;
-use crate::path::{MemberPath, SafePath};
+use crate::path::{MemberName, MemberPath, SafePath};
 use crate::select::Selection;
 
 /// What the listing says.
@@ -48,7 +47,8 @@ impl Survey {
     ) -> Result<Self> {
         let last = (!archive.info().sorted).then(HashMap::new);
         let mut survey = Self { last, is_whole: true, ..Self::default() };
-        for entry in archive.entries() {
+        let mut entries = archive.entries();
+        while let Some(entry) = entries.next_ref() {
             tell.go_on()?;
             match entry {
                 Ok(entry) => survey.add(&entry, selection, archive.limits()),
@@ -70,7 +70,8 @@ impl Survey {
         let mut survey = Self { last: self.last.map(|_| HashMap::new()), ..Self::default() };
         for number in 0..archive.tables().blocks.len() {
             tell.go_on()?;
-            for entry in archive.entries_of_block(number) {
+            let mut entries = archive.entries_of_block(number);
+            while let Some(entry) = entries.next_ref() {
                 match entry {
                     Ok(entry) => survey.add(&entry, selection, archive.limits()),
                     Err(error) => {
@@ -88,10 +89,10 @@ impl Survey {
         Ok(survey)
     }
 
-    fn add(&mut self, entry: &Entry, selection: &Selection, limits: &Limits) {
+    fn add(&mut self, entry: &EntryRef<'_>, selection: &Selection, limits: &Limits) {
         let path = clean(&entry.path, limits);
         let met = &mut self.met;
-        let meant = selection.matches(&path, entry.kind == Kind::Directory, |hit| {
+        let meant = selection.matches(&path, entry.kind == KindRef::Directory, |hit| {
             met.insert(hit);
         });
         if meant {
@@ -105,7 +106,7 @@ impl Survey {
         if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
             self.reserved.insert(name.to_vec());
         }
-        self.links.expect(entry, limits);
+        self.links.expect(&entry.kind, limits);
         let hash = self.last.is_some().then(|| self.hash(&path));
         if let (Some(last), Some(hash)) = (&mut self.last, hash) {
             last.insert(hash, self.entries);
@@ -124,7 +125,7 @@ impl Survey {
         }
     }
 
-    fn hash(&self, path: &MemberPath) -> u64 {
+    fn hash(&self, path: &MemberName<'_>) -> u64 {
         self.hashes.hash_one(path.as_bytes())
     }
 
@@ -144,12 +145,12 @@ fn block_range<R: ReadAt>(archive: &Archive<R>, number: usize) -> Range<u64> {
 }
 
 /// Returns a name as the selection knows it: clean, when it can be cleaned.
-pub(super) fn clean<'a>(path: &'a MemberPath, limits: &Limits) -> Cow<'a, MemberPath> {
+pub(super) fn clean<'a>(path: &'a MemberName<'_>, limits: &Limits) -> MemberName<'a> {
     if path.is_canonical() {
-        return Cow::Borrowed(path);
+        return path.borrowed();
     }
     match SafePath::new(path, limits) {
-        Ok(safe) => Cow::Owned(safe.to_member_path()),
-        Err(_) => Cow::Borrowed(path),
+        Ok(safe) => safe.to_member_path(),
+        Err(_) => path.borrowed(),
     }
 }

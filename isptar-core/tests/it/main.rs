@@ -20,6 +20,7 @@ mod support;
 mod testdata;
 mod threads;
 mod verify;
+mod verify_threads;
 mod write;
 
 /// Every file beside this one is a module of it: a forgotten one would never run.

@@ -301,14 +301,14 @@ fn what_is_behind_the_end_is_counted() {
 }
 
 /// Packs a tar as one stored stream.
-fn stream(tar: &[u8]) -> Vec<u8> {
+pub(super) fn stream(tar: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     gzip::push_stored(tar, crc32fast::hash(tar), &mut out);
     out
 }
 
 /// The tar of a member.
-fn tar_of(item: &Item) -> Vec<u8> {
+pub(super) fn tar_of(item: &Item) -> Vec<u8> {
     let mut tar = Vec::new();
     item.header.encode(&Limits::default(), &mut tar).unwrap();
     tar.extend_from_slice(&item.data);
@@ -317,7 +317,7 @@ fn tar_of(item: &Item) -> Vec<u8> {
 }
 
 /// The entry of a member whose stream is at `range`.
-fn entry_of(item: &Item, range: &Range<u64>, zoffset: u64) -> Entry {
+pub(super) fn entry_of(item: &Item, range: &Range<u64>, zoffset: u64) -> Entry {
     let header: &MemberHeader = &item.header;
     let digest = (header.kind.size() > 0).then(|| Sha256::digest(&item.data).into());
     Entry {
@@ -334,10 +334,14 @@ fn entry_of(item: &Item, range: &Range<u64>, zoffset: u64) -> Entry {
 }
 
 /// Bytes of the stored prologue.
-const PROLOGUE: u64 = 1070;
+pub(super) const PROLOGUE: u64 = 1070;
 
 /// Puts an archive together of streams that follow the prologue, and entries that may lie.
-fn assembled(streams: &[Vec<u8>], entries: &[Entry], change: impl Fn(&mut ArchiveInfo)) -> Vec<u8> {
+pub(super) fn assembled(
+    streams: &[Vec<u8>],
+    entries: &[Entry],
+    change: impl Fn(&mut ArchiveInfo),
+) -> Vec<u8> {
     let (header, body) = prologue();
     let mut out = [stream(&header), stream(&body), streams.concat()].concat();
     let mut listing = Vec::new();

@@ -2,13 +2,13 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// A decompressor.
+/// A decompressor that takes what gzip takes, and nothing else.
 #[derive(Debug)]
-pub(super) struct Inflater(Decompress);
+pub(super) struct StrictInflater(Decompress);
 
-impl Inflater {
-    /// Bytes of room beyond the end that are of use.
-    pub(super) const ROOM: usize = 512;
+impl StrictInflater {
+    /// Bytes of room beyond the end that let it run fast up to there.
+    const ROOM: usize = 512;
 
     pub(super) fn new() -> Self {
         Self(Decompress::new(false))
@@ -24,10 +24,13 @@ impl Inflater {
         out: &mut Vec<u8>,
     ) -> Option<()> {
         self.0.reset(false);
+        let bytes = bytes.get(..packed.saturating_add(Self::ROOM)).unwrap_or(bytes);
         let start = out.len();
-        let bytes = bytes.get(..packed)?;
-        let status = self.0.decompress_vec(bytes, out, FlushDecompress::Finish).ok()?;
-        let is_whole = out.len() == start + len && self.0.total_in() == packed as u64;
+        out.resize(start + len + Self::ROOM, 0);
+        let room = out.get_mut(start..)?;
+        let status = self.0.decompress(bytes, room, FlushDecompress::Finish).ok()?;
+        out.truncate(start + len);
+        let is_whole = (self.0.total_in(), self.0.total_out()) == (packed as u64, len as u64);
         (status == Status::StreamEnd && is_whole).then_some(())
     }
 }
