@@ -370,7 +370,8 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
 
     /// Finishes the big files whose chunks are all there.
     fn finish_bigs(&mut self) -> Result<()> {
-        while let Some(big) = self.bigs.pop_front_if(|big| big.is_done()) {
+        while self.bigs.front().is_some_and(Big::is_done) {
+            let Some(big) = self.bigs.pop_front() else { break };
             let (index, hash, told) = (big.index, big.hash, big.told);
             let what = Arc::clone(&big.what);
             let Finished { result, mut notes } = self.target.finish(big, None);
