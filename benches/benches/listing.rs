@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isptar_benches::{FILES_PER_DIRECTORY, archive, directory_name, entries, file_name};
-use isptar_core::Archive;
+use isptar_core::archive::BlockEntries;
+use isptar_core::{Archive, Error};
 
-const SIZES: [u64; 3] = [1000, 100_000, 1_000_000];
+const SIZES: [u64; 4] = [1000, 100_000, 400_000, 1_000_000];
 
 fn listing(criterion: &mut Criterion) {
     let archives = SIZES.map(|files| {
         // A million members with content would take a gigabyte.
-        let bytes = archive(files, 1, files == 1_000_000).expect("an archive in memory");
+        let bytes = archive(files, 1, files >= 400_000).expect("an archive in memory");
         (files, bytes)
     });
     let mut group = criterion.benchmark_group("listing");
@@ -27,6 +28,30 @@ fn listing(criterion: &mut Criterion) {
                     black_box(entry.expect("an entry"));
                     count += 1;
                 }
+                assert_eq!(count, entries(*files));
+            });
+        });
+        group.bench_with_input(BenchmarkId::new("lent", files), bytes, |bencher, bytes| {
+            bencher.iter(|| {
+                let archive = Archive::open(bytes).expect("an archive of ours");
+                let (mut listed, mut count) = (archive.entries(), 0);
+                while let Some(entry) = listed.next_ref() {
+                    black_box(entry.expect("an entry"));
+                    count += 1;
+                }
+                assert_eq!(count, entries(*files));
+            });
+        });
+        group.bench_with_input(BenchmarkId::new("parallel", files), bytes, |bencher, bytes| {
+            bencher.iter(|| {
+                let archive = Archive::open(bytes).expect("an archive of ours");
+                let mut count = 0;
+                let each = |block: usize| {
+                    count += block as u64;
+                    Ok::<_, Error>(())
+                };
+                let work = |block: &mut BlockEntries<'_, &Vec<u8>>| block.map(black_box).count();
+                archive.map_blocks(None, None, work, each).expect("a listing");
                 assert_eq!(count, entries(*files));
             });
         });

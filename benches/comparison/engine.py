@@ -244,7 +244,7 @@ class Comparison:
         names = {
             "isptar": self.options.isptar,
             "helper": self.options.helper,
-            "threads": self.options.threads_option(),
+            "threads": self.options.threads_option(command),
             "n": str(self.options.cores),
             "T": self.target,
         }

@@ -105,6 +105,7 @@ CREATE = [
         "mksquashfs . {A} -comp gzip -processors {n} -quiet -no-progress",
         ("mksquashfs",),
         archive="unsquashfs",
+        slow=True,
     ),
     Row(
         "squashfs-6",
@@ -120,6 +121,7 @@ CREATE = [
         ("restic",),
         prepare="restic -q -r {A} init",
         archive="restic",
+        slow=True,
     ),
     Row(
         "borg",

@@ -2,7 +2,7 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 use isptar_core::format::entry::Location;
-use isptar_core::{Digest, Entry, Kind, LeftOut, MemberPath, Timestamp};
+use isptar_core::{Digest, Entry, EntryRef, Kind, KindRef, LeftOut, MemberPath, Timestamp};
 use serde_json::{Map, Value, json};
 
 /// A JSON object.
@@ -69,6 +69,169 @@ pub(crate) fn member(entry: &Entry) -> Object {
     object
 }
 
+/// Appends the line that [`member`] is, without making an object of it: listings are long.
+pub(crate) fn push_member(entry: &EntryRef<'_>, out: &mut Vec<u8>) {
+    let mut text = Writer { out };
+    text.push(b'{');
+    text.chunks(entry);
+    text.time("ctime", entry.ctime);
+    if entry.dirty {
+        text.raw("dirty", b"true");
+    }
+    text.number("gid", entry.gid);
+    text.bytes("group", &entry.group);
+    entry.ino.iter().for_each(|&ino| text.number("ino", ino));
+    text.word("kind", entry.kind.word());
+    entry.location.iter().for_each(|location| text.location(location));
+    entry.lost.iter().for_each(|lost| text.bytes("lost", lost.as_bytes()));
+    text.device(&entry.kind);
+    text.mode(entry.mode);
+    text.time("mtime", entry.mtime);
+    entry.packed.iter().for_each(|&packed| text.number("packed", packed));
+    if entry.partial {
+        text.raw("partial", b"true");
+    }
+    text.bytes("path", entry.path.as_bytes());
+    if let Some(Digest::Content(digest)) = &entry.digest {
+        text.hex("sha256", digest);
+    }
+    if let KindRef::File { size } = entry.kind {
+        text.number("size", size);
+    }
+    if entry.sparse {
+        text.raw("sparse", b"true");
+    }
+    if let Some(Digest::Stored(digest)) = &entry.digest {
+        text.hex("stored_sha256", digest);
+    }
+    match &entry.kind {
+        KindRef::Symlink { target } => text.bytes("target", target),
+        KindRef::HardLink { target } => text.bytes("target", target.as_bytes()),
+        _ => {}
+    }
+    text.word("type", "member");
+    text.number("uid", entry.uid);
+    text.unknown(entry);
+    text.bytes("user", &entry.user);
+    entry.xattr.iter().for_each(|print| text.hex("xattr", &print.to_be_bytes()));
+    text.end();
+}
+
+/// Writes an object, key by key, in the order of the keys.
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn push(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+
+    fn key(&mut self, key: &str, suffix: &str) {
+        if !self.out.ends_with(b"{") {
+            self.push(b',');
+        }
+        self.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(suffix.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn raw(&mut self, key: &str, value: &[u8]) {
+        self.key(key, "");
+        self.out.extend_from_slice(value);
+    }
+
+    fn number(&mut self, key: &str, number: impl itoa::Integer) {
+        self.raw(key, itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Writes text that has nothing to escape.
+    fn word(&mut self, key: &str, word: &str) {
+        self.raw(key, b"\"");
+        self.out.extend_from_slice(word.as_bytes());
+        self.push(b'"');
+    }
+
+    fn bytes(&mut self, key: &str, bytes: &[u8]) {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        match std::str::from_utf8(bytes) {
+            Ok(text) if bytes.iter().all(is_plain) => self.word(key, text),
+            Ok(text) => self.raw(key, Value::from(text).to_string().as_bytes()),
+            Err(_) => self.word(&format!("{key}_b64"), &BASE64.encode(bytes)),
+        }
+    }
+
+    fn hex(&mut self, key: &str, bytes: &[u8]) {
+        self.raw(key, b"\"");
+        let start = self.out.len();
+        self.out.resize(start + 2 * bytes.len(), 0);
+        HEXLOWER.encode_mut(bytes, &mut self.out[start..]);
+        self.push(b'"');
+    }
+
+    fn mode(&mut self, mode: u32) {
+        self.raw("mode", b"\"");
+        let digit = |shift: u32| b'0' + u8::try_from(mode >> shift & 7).unwrap_or(0);
+        self.out.extend([digit(9), digit(6), digit(3), digit(0), b'"']);
+    }
+
+    fn time(&mut self, key: &str, time: Option<Timestamp>) {
+        let Some(time) = time else { return };
+        self.number(key, time.seconds());
+        if time.nanos() > 0 {
+            self.key(key, "_nanos");
+            self.out.extend_from_slice(itoa::Buffer::new().format(time.nanos()).as_bytes());
+        }
+    }
+
+    fn location(&mut self, location: &Location) {
+        self.raw("location", b"{");
+        self.number("depth", location.depth);
+        self.number("offset", location.offset);
+        self.number("slice", location.slice);
+        self.number("zoffset", location.zoffset);
+        self.push(b'}');
+    }
+
+    fn chunks(&mut self, entry: &EntryRef<'_>) {
+        let Some(chunks) = &entry.chunks else { return };
+        self.raw("chunks", b"{\"packed\":[");
+        for packed in chunks.packed() {
+            self.out.extend_from_slice(itoa::Buffer::new().format(packed).as_bytes());
+            self.push(b',');
+        }
+        if self.out.ends_with(b",") {
+            self.out.pop();
+        }
+        self.push(b']');
+        self.number("size", chunks.size);
+        self.push(b'}');
+    }
+
+    fn device(&mut self, kind: &KindRef<'_>) {
+        if let KindRef::CharDevice { major, minor } | KindRef::BlockDevice { major, minor } = *kind
+        {
+            self.number("major", major);
+            self.number("minor", minor);
+        }
+    }
+
+    fn unknown(&mut self, entry: &EntryRef<'_>) {
+        let mut object = Object::new();
+        for (key, value) in entry.unknown() {
+            put_bytes(&mut object, &String::from_utf8_lossy(key), value);
+        }
+        if !object.is_empty() {
+            self.raw("unknown", Value::Object(object).to_string().as_bytes());
+        }
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}
+
 fn put_kind(object: &mut Object, kind: &Kind) {
     object.insert("kind".into(), kind.word().into());
     match kind {
@@ -133,6 +296,12 @@ mod tests {
     use super::*;
     use isptar_core::Chunks;
 
+    fn pushed(entry: &Entry) -> Vec<u8> {
+        let mut out = Vec::new();
+        push_member(&entry.borrowed(), &mut out);
+        out
+    }
+
     fn shown(object: Object) -> String {
         String::from_utf8(line(object)).unwrap()
     }
@@ -174,11 +343,22 @@ mod tests {
             "unknown": {"later": "x"},
         });
         assert_eq!(value, expected);
+        assert_eq!(pushed(&entry), line(member(&entry)));
+        entry.user = b"\xff".to_vec();
+        entry.group = "gr\"\u{e9}\n".into();
+        entry.digest = Some(Digest::Stored([0xa5; 32]));
+        (entry.partial, entry.sparse, entry.ino, entry.ctime) =
+            (true, true, Some(u64::MAX), Some(Timestamp::new(i64::MIN, 0)));
+        assert_eq!(pushed(&entry), line(member(&entry)));
     }
 
     #[test]
     fn kinds_bring_their_own_fields() {
-        let value = |kind| Value::Object(member(&Entry::new("a".into(), kind)));
+        let value = |kind| {
+            let entry = Entry::new("a".into(), kind);
+            assert_eq!(pushed(&entry), line(member(&entry)));
+            Value::Object(member(&entry))
+        };
         assert_eq!(value(Kind::Symlink { target: b"t".to_vec() })["target"], "t");
         assert_eq!(value(Kind::CharDevice { major: 5, minor: 6 })["minor"], 6);
         assert_eq!(value(Kind::Fifo)["kind"], "fifo");

@@ -1,7 +1,7 @@
 //! Values as text for people: sizes, times, modes, lines of `ls -l` and of sha256sum.
 
 use isptar_core::path::printable;
-use isptar_core::{Entry, Kind, MemberPath};
+use isptar_core::{EntryRef, KindRef, MemberName, MemberPath};
 
 /// Returns a number of bytes with a binary unit: `56.7 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
@@ -40,11 +40,29 @@ pub(crate) fn date_time(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-/// Returns `YYYY-MM-DD HH:MM` in UTC.
-pub(crate) fn date_minute(seconds: i64) -> String {
-    let mut text = date_time(seconds);
-    text.truncate(text.len().saturating_sub(":SS".len()));
-    text
+/// Appends `YYYY-MM-DD HH:MM` in UTC.
+fn push_minute(seconds: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let minutes = seconds.rem_euclid(86_400) / 60;
+    let (hour, minute) = (minutes / 60, minutes % 60);
+    if !(0..10_000).contains(&year) {
+        let text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}");
+        return out.extend_from_slice(text.as_bytes());
+    }
+    let parts = [
+        (year / 100, None),
+        (year % 100, Some(b'-')),
+        (month, Some(b'-')),
+        (day, Some(b' ')),
+        (hour, Some(b':')),
+        (minute, None),
+    ];
+    for (number, end) in parts {
+        // All are below 100, and none is negative.
+        let digit = |number: i64| b'0' + u8::try_from(number % 10).unwrap_or(0);
+        out.extend([digit(number / 10), digit(number)]);
+        out.extend(end);
+    }
 }
 
 /// Returns year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
@@ -62,58 +80,86 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + carry, month, day)
 }
 
-/// Returns type and permissions as `ls -l` writes them: `-rwsr-xr-t`.
-pub(crate) fn mode(kind: &Kind, mode: u32) -> String {
-    let letter = match kind {
-        Kind::Directory => 'd',
-        Kind::Symlink { .. } => 'l',
-        Kind::CharDevice { .. } => 'c',
-        Kind::BlockDevice { .. } => 'b',
-        Kind::Fifo => 'p',
-        Kind::File { .. } | Kind::HardLink { .. } => '-',
-    };
-    let mut text = String::from(letter);
+/// Appends type and permissions as `ls -l` writes them: `-rwsr-xr-t`.
+fn push_mode(kind: &KindRef<'_>, mode: u32, out: &mut Vec<u8>) {
+    out.push(match kind {
+        KindRef::Directory => b'd',
+        KindRef::Symlink { .. } => b'l',
+        KindRef::CharDevice { .. } => b'c',
+        KindRef::BlockDevice { .. } => b'b',
+        KindRef::Fifo => b'p',
+        KindRef::File { .. } | KindRef::HardLink { .. } => b'-',
+    });
     // Shift of the three bits, the special bit, and its letter.
-    for (shift, special, mark) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+    for (shift, special, mark) in [(6, 0o4000, b's'), (3, 0o2000, b's'), (0, 0o1000, b't')] {
         let bits = mode >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(match (mode & special != 0, bits & 1 != 0) {
+        out.push(if bits & 4 != 0 { b'r' } else { b'-' });
+        out.push(if bits & 2 != 0 { b'w' } else { b'-' });
+        out.push(match (mode & special != 0, bits & 1 != 0) {
             (true, true) => mark,
             (true, false) => mark.to_ascii_uppercase(),
-            (false, true) => 'x',
-            (false, false) => '-',
+            (false, true) => b'x',
+            (false, false) => b'-',
         });
     }
-    text
 }
 
-/// Returns all of a line of `ls -l` that stands before the name, with a space at its end.
-pub(crate) fn long(entry: &Entry) -> String {
-    let owner = |name: &[u8], number: u64| {
-        if name.is_empty() { number.to_string() } else { printable(name) }
-    };
-    let extent = match entry.kind {
-        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
-            format!("{major}, {minor}")
+/// Appends all of a line of `ls -l` that stands before the name, with a space at its end.
+pub(crate) fn push_long(entry: &EntryRef<'_>, out: &mut Vec<u8>) {
+    push_mode(&entry.kind, entry.mode, out);
+    out.push(b' ');
+    push_owner(&entry.user, entry.uid, out);
+    out.push(b' ');
+    push_owner(&entry.group, entry.gid, out);
+    out.push(b' ');
+    let mut number = itoa::Buffer::new();
+    match entry.kind {
+        KindRef::CharDevice { major, minor } | KindRef::BlockDevice { major, minor } => {
+            out.extend_from_slice(format!("{:>12}", format!("{major}, {minor}")).as_bytes());
         }
-        _ => entry.kind.size().to_string(),
+        _ => {
+            let digits = number.format(entry.kind.size());
+            pad(12usize.saturating_sub(digits.len()), out);
+            out.extend_from_slice(digits.as_bytes());
+        }
+    }
+    out.push(b' ');
+    match entry.mtime {
+        Some(time) => push_minute(time.seconds(), out),
+        None => out.extend_from_slice(b"-               "),
+    }
+    out.push(b' ');
+}
+
+fn pad(count: usize, out: &mut Vec<u8>) {
+    out.resize(out.len() + count, b' ');
+}
+
+/// Appends the name of an owner, or its number, at least 8 columns wide.
+fn push_owner(name: &[u8], number: u64, out: &mut Vec<u8>) {
+    const WIDTH: usize = 8;
+    let mut digits = itoa::Buffer::new();
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
+    let width = if name.is_empty() {
+        let digits = digits.format(number);
+        out.extend_from_slice(digits.as_bytes());
+        digits.len()
+    } else if name.iter().all(is_plain) {
+        out.extend_from_slice(name);
+        name.len()
+    } else {
+        let shown = printable(name);
+        out.extend_from_slice(shown.as_bytes());
+        shown.chars().count()
     };
-    let time =
-        entry.mtime.map_or_else(|| format!("{:16}", "-"), |time| date_minute(time.seconds()));
-    format!(
-        "{} {:<8} {:<8} {extent:>12} {time} ",
-        mode(&entry.kind, entry.mode),
-        owner(&entry.user, entry.uid),
-        owner(&entry.group, entry.gid),
-    )
+    pad(WIDTH.saturating_sub(width), out);
 }
 
 /// Returns what a line of `ls -l` says after the name: the words, and the target's bytes.
-pub(crate) fn leads_to(kind: &Kind) -> Option<(&'static str, &[u8])> {
+pub(crate) fn leads_to<'a>(kind: &'a KindRef<'_>) -> Option<(&'static str, &'a [u8])> {
     match kind {
-        Kind::Symlink { target } => Some((" -> ", target)),
-        Kind::HardLink { target } => Some((" link to ", target.as_bytes())),
+        KindRef::Symlink { target } => Some((" -> ", target)),
+        KindRef::HardLink { target } => Some((" link to ", target.as_bytes())),
         _ => None,
     }
 }
@@ -156,9 +202,9 @@ pub(crate) fn sanitize(line: &str) -> String {
 
 /// Returns a member's name without a leading `/` or `./` and a `/` at its end, as the names in our
 /// own archives are.
-pub(crate) fn plain_name(path: &MemberPath) -> MemberPath {
+pub(crate) fn plain_name<'a>(path: &'a MemberName<'_>) -> MemberName<'a> {
     if path.is_canonical() {
-        return path.clone();
+        return path.borrowed();
     }
     let mut parts: Vec<&[u8]> = path.as_bytes().split(|&byte| byte == b'/').collect();
     parts.retain(|part| !matches!(*part, b"" | b"."));
@@ -168,7 +214,7 @@ pub(crate) fn plain_name(path: &MemberPath) -> MemberPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isptar_core::Timestamp;
+    use isptar_core::{Entry, Kind, Timestamp};
 
     #[test]
     fn sizes_have_one_decimal_and_a_unit() {
@@ -204,15 +250,22 @@ mod tests {
         ] {
             assert_eq!(date_time(seconds), shown);
         }
-        assert_eq!(date_minute(1_700_000_000), "2023-11-14 22:13");
         // No time that an archive may claim is a panic.
-        for seconds in [i64::MIN, i64::MAX] {
-            assert!(!date_time(seconds).is_empty());
+        for seconds in [0, -1, 951_782_400, 253_402_300_800, -62_167_219_201, i64::MIN, i64::MAX] {
+            let mut minute = Vec::new();
+            push_minute(seconds, &mut minute);
+            let second = date_time(seconds).into_bytes();
+            assert_eq!(minute, second[..second.len() - 3], "{seconds}");
         }
     }
 
     #[test]
     fn modes_are_written_as_ls_does() {
+        let mode = |kind: &Kind, mode| {
+            let mut text = Vec::new();
+            push_mode(&kind.borrowed(), mode, &mut text);
+            String::from_utf8(text).unwrap()
+        };
         let file = Kind::File { size: 0 };
         for (bits, shown) in [
             (0o644, "-rw-r--r--"),
@@ -229,6 +282,11 @@ mod tests {
 
     #[test]
     fn long_lines_have_owner_size_and_time() {
+        let long = |entry: &Entry| {
+            let mut text = Vec::new();
+            push_long(&entry.borrowed(), &mut text);
+            String::from_utf8(text).unwrap()
+        };
         let mut entry = Entry::new("a".into(), Kind::File { size: 1234 });
         entry.mode = 0o644;
         entry.user = b"root".to_vec();
@@ -238,6 +296,8 @@ mod tests {
         entry.kind = Kind::CharDevice { major: 1, minor: 3 };
         entry.mtime = None;
         assert_eq!(long(&entry), "crw-r--r-- root     1000             1, 3 -                ");
+        entry.user = "Zoë\n".into();
+        assert!(long(&entry).starts_with("crw-r--r-- Zoë\\n    1000 "));
     }
 
     #[test]
@@ -257,7 +317,7 @@ mod tests {
     #[test]
     fn names_of_foreign_tars_are_matched_without_dots() {
         for (name, plain) in [("./a/b/", "a/b"), ("/etc", "etc"), ("./", "."), ("a", "a")] {
-            assert_eq!(plain_name(&name.into()), plain.into());
+            assert_eq!(plain_name(&MemberPath::from(name)), plain.into());
         }
     }
 }

@@ -68,7 +68,7 @@ impl Ui {
         let file = stdout_file().map_err(Failure::Stdout)?;
         let terminal = io::stdout().is_terminal();
         let writer = BufWriter::with_capacity(64 << 10, file);
-        Ok(Out { writer, terminal, color: self.colored(terminal) })
+        Ok(Out { writer, look: Look { terminal, color: self.colored(terminal) } })
     }
 
     /// Tells something good to know, unless quiet.
@@ -151,21 +151,41 @@ pub(crate) fn stdout_file() -> io::Result<File> {
 #[derive(Debug)]
 pub(crate) struct Out {
     writer: BufWriter<File>,
-    terminal: bool,
-    color: bool,
+    look: Look,
+}
+
+/// How names look where they are printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// It is a terminal.
+    pub(crate) terminal: bool,
+    /// Colours are to be used.
+    pub(crate) color: bool,
+}
+
+impl Look {
+    /// Appends a name as it is to be shown in a line: raw in pipes and files, escaped on a terminal,
+    /// and where it would make two lines of one.
+    pub(crate) fn push(self, name: &[u8], out: &mut Vec<u8>) {
+        if self.terminal || name.contains(&b'\n') {
+            out.extend_from_slice(printable(name).as_bytes());
+        } else {
+            out.extend_from_slice(name);
+        }
+    }
 }
 
 impl Out {
-    /// Returns a name as it is to be shown in a line: raw in pipes and files, escaped on a terminal,
-    /// and where it would make two lines of one.
+    /// Returns a name as it is to be shown in a line.
     pub(crate) fn name(&self, name: &[u8]) -> Vec<u8> {
-        let escapes = self.terminal || name.contains(&b'\n');
-        if escapes { printable(name).into_bytes() } else { name.to_vec() }
+        let mut shown = Vec::with_capacity(name.len());
+        self.look.push(name, &mut shown);
+        shown
     }
 
-    /// Returns whether to use colours.
-    pub(crate) fn color(&self) -> bool {
-        self.color
+    /// Returns how names look.
+    pub(crate) fn look(&self) -> Look {
+        self.look
     }
 
     /// Writes bytes.
@@ -182,7 +202,7 @@ impl Out {
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.writer.write(bytes)?;
-        if self.terminal && bytes.ends_with(b"\n") {
+        if self.look.terminal && bytes.ends_with(b"\n") {
             self.writer.flush()?;
         }
         Ok(count)

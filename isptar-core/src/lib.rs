@@ -19,6 +19,7 @@ pub mod path;
 pub mod repair;
 pub mod scan;
 pub mod select;
+mod small;
 pub mod source;
 pub mod verify;
 pub mod writer;

@@ -130,9 +130,9 @@ impl MemberPacker {
         header: &MemberHeader,
         out: &mut Vec<u8>,
     ) -> Result<(), FormatError> {
-        self.tar.clear();
-        header.encode(&self.limits, &mut self.tar)?;
-        self.packer.pack(&self.tar, out);
+        let mut headers = Vec::new();
+        header.encode(&self.limits, &mut headers)?;
+        self.packer.pack(&headers, out);
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl MemberPacker {
         self.tar.clear();
         self.tar.extend_from_slice(data);
         push_padding(data_len, &mut self.tar);
-        self.packer.pack(&self.tar, out);
+        self.seal(out);
     }
 }
 

@@ -93,7 +93,7 @@ fn parse_range(text: &str) -> Result<Range, String> {
 /// Runs `isptar cat`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let paths: Vec<MemberPath> =
-        args.paths.iter().map(|path| plain_name(&path.as_bytes().into())).collect();
+        args.paths.iter().map(|path| plain_name(&path.as_bytes().into()).into_owned()).collect();
     let mut printer = Printer { out: ui.out()?, range: args.range, ui, exit: Exit::Good };
     let done = match input::open(&args.archive, args.limits.limits(), ui)? {
         Input::Listed(archive) => paths.iter().try_for_each(|path| {
@@ -227,7 +227,7 @@ impl Printer<'_> {
                 continue;
             }
             let outcome = match &entry.kind {
-                Kind::HardLink { target } if follow => Met::Link(plain_name(target)),
+                Kind::HardLink { target } if follow => Met::Link(plain_name(target).into_owned()),
                 _ => Met::Done,
             };
             wanted().for_each(|(index, _)| met[index] = outcome.clone());

@@ -1,6 +1,7 @@
 //! `isptar extract`: from an archive to a tree of files.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// Restore no extended attributes, ACLs and SELinux labels
     #[arg(long)]
     no_xattrs: bool,
+    /// Use N threads; what is restored is the same for any number [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
     /// Write nothing; print what would be restored
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -102,6 +106,7 @@ impl Args {
         options.numeric_owner = self.numeric_owner;
         options.xattrs = !self.no_xattrs;
         options.dry_run = self.dry_run;
+        options.threads = self.threads;
         options
     }
 
@@ -215,7 +220,11 @@ mod tests {
             "-n",
             "--no-same-owner",
             "--no-xattrs",
+            "--threads",
+            "3",
         ]);
+        assert_eq!((plain.threads, all.threads), (None, NonZero::new(3)));
+        assert!(crate::cli::parse_args::<Args>(&["a", "--threads", "0"]).is_err());
         assert_eq!((all.overwrite, all.strip_components), (Overwrite::Newer, 2));
         assert!(!all.owner && !all.xattrs && all.dry_run);
     }

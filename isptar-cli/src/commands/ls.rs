@@ -1,20 +1,26 @@
 //! `isptar ls`: the names of an archive, and what the listing knows of them.
 
+mod pages;
+mod style;
+mod tree;
+
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
-use isptar_core::{Damage, Digest, Entry, Error, Kind, Warning};
+use isptar_core::{Damage, Digest, Entry, EntryRef, Error, Kind, KindRef, Warning};
 use sha2::{Digest as _, Sha256};
 
+use self::style::{Form, Style};
+use self::tree::Tree;
 use super::select::{self, Place, Visitor, Wanted};
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
-use crate::input;
+use crate::input::{self, Input};
 use crate::json;
 use crate::limits::LimitArgs;
-use crate::output::{leads_to, long, plain_name, sha256_line};
+use crate::output::{plain_name, sha256_line};
 use crate::ui::{Out, Ui};
 
 /// List the members of an archive.
@@ -60,17 +66,6 @@ Examples:
   isptar ls --sha256 home.tar.gz | (cd / && sha256sum -c --quiet)
   curl -s https://host/any.tar.gz | isptar ls -";
 
-/// How an entry is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Names,
-    Long,
-    Tree,
-    Null,
-    Sha256,
-    Json,
-}
-
 impl Args {
     fn form(&self) -> Form {
         match self {
@@ -87,9 +82,11 @@ impl Args {
 /// Runs `isptar ls`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut wanted = Wanted::new(&args.paths)?;
+    let out = ui.out()?;
     let mut printer = Printer {
-        form: args.form(),
-        out: ui.out()?,
+        style: Style { form: args.form(), look: out.look() },
+        out,
+        line: Vec::new(),
         ui,
         tree: Tree::default(),
         names: None,
@@ -112,7 +109,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut input = input::open(&args.archive, args.limits.limits(), printer.ui)?;
     printer.names = (!input.is_sorted()).then(HashSet::new);
-    wanted.visit(&mut input, &mut Lister { depth: args.depth, printer })?;
+    match &input {
+        Input::Listed(archive) if archive.info().sorted && printer.style.form.is_plain() => {
+            pages::print(archive, wanted, args.depth, printer)?;
+        }
+        _ => wanted.visit(&mut input, &mut Lister { depth: args.depth, printer })?,
+    }
     printer.exit = printer.exit.max(input.check_end(&args.archive, printer.ui));
     Ok(())
 }
@@ -126,13 +128,13 @@ struct Lister<'a, 'b> {
 impl Visitor for Lister<'_, '_> {
     fn member(
         &mut self,
-        entry: &Entry,
+        entry: &EntryRef<'_>,
         place: Place<'_, '_>,
         wanted: &Wanted,
     ) -> Result<(), Failure> {
-        match self.depth {
-            Some(most) if wanted.depth(&plain_name(&entry.path)) > most => Ok(()),
-            _ => self.printer.entry(entry, place),
+        match wanted.is_above(&entry.path, self.depth) {
+            true => self.printer.entry(entry, place),
+            false => Ok(()),
         }
     }
 
@@ -142,8 +144,10 @@ impl Visitor for Lister<'_, '_> {
 }
 
 struct Printer<'a> {
-    form: Form,
+    style: Style,
     out: Out,
+    /// Takes a line before it is written.
+    line: Vec<u8>,
     ui: &'a Ui,
     tree: Tree,
     /// Hashes of the names met so far, of an archive in which one may stand twice.
@@ -153,75 +157,46 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn entry(&mut self, entry: &Entry, place: Place<'_, '_>) -> Result<(), Failure> {
+    fn entry(&mut self, entry: &EntryRef<'_>, place: Place<'_, '_>) -> Result<(), Failure> {
         self.count += 1;
         self.note_name(entry);
-        match self.form {
-            Form::Names => {
-                let mut line = self.name(entry);
-                line.push(b'\n');
-                self.out.put(&line)
-            }
-            Form::Null => {
-                self.out.put(entry.path.as_bytes())?;
-                self.out.put(b"\0")
-            }
-            Form::Json => self.out.put(&json::line(json::member(entry))),
-            Form::Long => self.long(entry),
+        match self.style.form {
             Form::Tree => {
-                let text = self.tree.lines(entry, |name| self.out.name(name));
+                let text = self.tree.lines(entry, self.style.look);
                 self.out.put(&text)
             }
             Form::Sha256 => self.sha256(entry, place),
+            _ => {
+                self.line.clear();
+                self.style.push(entry, &mut self.line);
+                self.out.put(&self.line)
+            }
         }
     }
 
     /// Tells of a name that stands twice: only its last member counts.
-    fn note_name(&mut self, entry: &Entry) {
+    fn note_name(&mut self, entry: &EntryRef<'_>) {
         let Some(names) = &mut self.names else { return };
         let mut hasher = DefaultHasher::new();
         plain_name(&entry.path).as_bytes().hash(&mut hasher);
-        if !names.insert(hasher.finish()) && self.form != Form::Json {
+        if !names.insert(hasher.finish()) && self.style.form != Form::Json {
             self.ui.warning(&format!("{}: {}", entry.path, Warning::Duplicate));
         }
     }
 
-    /// Returns the name as it is shown, in its colour.
-    fn name(&self, entry: &Entry) -> Vec<u8> {
-        let name = self.out.name(entry.path.as_bytes());
-        match color(entry).filter(|_| self.out.color()) {
-            Some(start) => [start.as_bytes(), &name, b"\x1b[0m"].concat(),
-            None => name,
-        }
-    }
-
-    fn long(&mut self, entry: &Entry) -> Result<(), Failure> {
-        let mut line = long(entry).into_bytes();
-        line.extend_from_slice(&self.name(entry));
-        if let Some((words, target)) = leads_to(&entry.kind) {
-            line.extend_from_slice(words.as_bytes());
-            line.extend_from_slice(&self.out.name(target));
-        }
-        if let Some(reason) = &entry.lost {
-            let what = if entry.location.is_some() { "its contents were" } else { "not stored," };
-            line.extend_from_slice(format!(" ({what} {reason})").as_bytes());
-        }
-        line.push(b'\n');
-        self.out.put(&line)
-    }
-
-    fn sha256(&mut self, entry: &Entry, place: Place<'_, '_>) -> Result<(), Failure> {
+    fn sha256(&mut self, entry: &EntryRef<'_>, place: Place<'_, '_>) -> Result<(), Failure> {
         let read_once = matches!(place, Place::Met(_));
         match digest(entry, place) {
             Ok(Some(digest)) => {
                 let line = sha256_line(&digest, entry.path.as_bytes());
-                let mut line = self.out.name(&line);
-                line.push(b'\n');
-                self.out.put(&line)
+                self.line.clear();
+                self.style.look.push(&line, &mut self.line);
+                self.line.push(b'\n');
+                self.out.put(&self.line)
             }
             Ok(None) => {
                 // The content went by earlier; by the listing it would have been found.
-                if let Kind::HardLink { target } = &entry.kind
+                if let KindRef::HardLink { target } = &entry.kind
                     && read_once
                 {
                     let text = format!("{}: no digest, it is a hard link to {target}", entry.path);
@@ -241,7 +216,7 @@ impl Printer<'_> {
     /// Tells what is wrong with one of the members.
     fn failed(&mut self, error: &Error) {
         self.exit = self.exit.max(Exit::of_member(error));
-        if self.form == Form::Json {
+        if self.style.form == Form::Json {
             let object = json::message("error", None, &failure::chain(error));
             // A pipe that broke shows when the rest is written.
             drop(self.out.put(&json::line(object)));
@@ -253,7 +228,7 @@ impl Printer<'_> {
     /// Tells damage of a tar that is read from front to back.
     fn damaged(&mut self, damage: &Damage, error: &Error) {
         match &damage.path {
-            _ if self.form == Form::Json => self.failed(error),
+            _ if self.style.form == Form::Json => self.failed(error),
             Some(path) => {
                 self.exit = self.exit.max(Exit::Incomplete);
                 self.ui.member_error(path, error);
@@ -266,7 +241,7 @@ impl Printer<'_> {
     }
 
     fn finish(mut self) -> Result<Exit, Failure> {
-        if self.form == Form::Json {
+        if self.style.form == Form::Json {
             let mut summary = json::object("summary");
             summary.insert("command".into(), "ls".into());
             summary.insert("members".into(), self.count.into());
@@ -284,24 +259,27 @@ pub(crate) fn is_fatal(error: &Error) -> bool {
 }
 
 /// Returns the digest of what an entry contains; `None` when it has no content to digest.
-fn digest(entry: &Entry, place: Place<'_, '_>) -> Result<Option<[u8; 32]>, Error> {
+fn digest(entry: &EntryRef<'_>, place: Place<'_, '_>) -> Result<Option<[u8; 32]>, Error> {
     match place {
         Place::Listed(archive) => {
-            if !matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. }) {
+            if !matches!(entry.kind, KindRef::File { .. } | KindRef::HardLink { .. }) {
                 return Ok(None);
             }
-            let entry = match archive.content_entry(entry) {
+            if let Some(known) = known_digest(entry) {
+                return Ok(Some(known));
+            }
+            let entry: Entry = match archive.content_entry(&entry.clone().into_owned()) {
                 // Another name of a FIFO or a device.
                 Err(Error::NotAFile { .. }) => return Ok(None),
                 entry => entry?,
             };
-            if let Some(known) = known_digest(&entry) {
+            if let Some(known) = known_digest(&entry.borrowed()) {
                 return Ok(Some(known));
             }
             let member = select::open(archive, &entry)?;
             select::digest(&entry.path, member).map(Some)
         }
-        Place::Met(scanned) if matches!(entry.kind, Kind::File { .. }) => {
+        Place::Met(scanned) if matches!(entry.kind, KindRef::File { .. }) => {
             select::digest(&entry.path, Met(scanned)).map(Some)
         }
         Place::Met(_) => Ok(None),
@@ -322,62 +300,11 @@ impl<C: isptar_core::Content> isptar_core::Content for Met<'_, C> {
 }
 
 /// Returns the digest that the listing knows.
-fn known_digest(entry: &Entry) -> Option<[u8; 32]> {
+fn known_digest(entry: &EntryRef<'_>) -> Option<[u8; 32]> {
     match (&entry.kind, &entry.digest, &entry.lost) {
-        (Kind::File { .. }, Some(Digest::Content(digest)), None) => Some(*digest),
-        (Kind::File { size: 0 }, None, None) => Some(Sha256::digest(b"").into()),
+        (KindRef::File { .. }, Some(Digest::Content(digest)), None) => Some(*digest),
+        (KindRef::File { size: 0 }, None, None) => Some(Sha256::digest(b"").into()),
         _ => None,
-    }
-}
-
-/// Returns the colour of a name, those of ls.
-fn color(entry: &Entry) -> Option<&'static str> {
-    match entry.kind {
-        Kind::Directory => Some("\x1b[1;34m"),
-        Kind::Symlink { .. } => Some("\x1b[1;36m"),
-        Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => Some("\x1b[33m"),
-        Kind::File { .. } if entry.mode & 0o111 != 0 => Some("\x1b[1;32m"),
-        _ => None,
-    }
-}
-
-/// Draws a tree by indentation: whether a directory is the last one of its parent is not known
-/// before all that is in it was listed, so there are no lines that join them.
-#[derive(Debug, Default)]
-struct Tree {
-    /// The components of the name drawn last.
-    last: Vec<Vec<u8>>,
-}
-
-impl Tree {
-    /// Returns the lines of an entry: its own, and those of directories above it that were not
-    /// listed themselves.
-    fn lines(&mut self, entry: &Entry, shown: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
-        let name = plain_name(&entry.path);
-        if name.is_root() {
-            return b".\n".to_vec();
-        }
-        let parts: Vec<&[u8]> = name.as_bytes().split(|&byte| byte == b'/').collect();
-        let known = parts.iter().zip(&self.last).take_while(|(part, last)| *part == last).count();
-        // A name that stands twice, or a directory after its contents, is drawn again.
-        let known = known.min(parts.len() - 1);
-        let mut text = Vec::new();
-        for (depth, part) in parts.iter().enumerate().skip(known) {
-            text.resize(text.len() + 2 * depth, b' ');
-            text.extend_from_slice(&shown(part));
-            if depth + 1 < parts.len() || entry.kind == Kind::Directory {
-                text.push(b'/');
-            }
-            if depth + 1 == parts.len()
-                && let Some((words, target)) = leads_to(&entry.kind)
-            {
-                text.extend_from_slice(words.as_bytes());
-                text.extend_from_slice(&shown(target));
-            }
-            text.push(b'\n');
-        }
-        self.last = parts.iter().map(|part| part.to_vec()).collect();
-        text
     }
 }
 
@@ -400,32 +327,17 @@ mod tests {
     }
 
     #[test]
-    fn trees_are_indented_and_complete() {
-        let mut tree = Tree::default();
-        let mut draw = |path: &str, kind| {
-            let lines = tree.lines(&Entry::new(path.into(), kind), <[u8]>::to_vec);
-            String::from_utf8(lines).unwrap()
-        };
-        assert_eq!(draw(".", Kind::Directory), ".\n");
-        assert_eq!(draw("a", Kind::Directory), "a/\n");
-        assert_eq!(draw("a/b", Kind::File { size: 0 }), "  b\n");
-        assert_eq!(draw("a/c/d", Kind::File { size: 0 }), "  c/\n    d\n");
-        assert_eq!(draw("a/e", Kind::Symlink { target: b"b".to_vec() }), "  e -> b\n");
-        assert_eq!(draw("./a/e/", Kind::Directory), "  e/\n");
-    }
-
-    #[test]
     fn digests_that_are_known_are_not_computed() {
         let mut entry = Entry::new("a".into(), Kind::File { size: 0 });
-        let nothing = known_digest(&entry).unwrap();
+        let nothing = known_digest(&entry.borrowed()).unwrap();
         assert_eq!(nothing[..4], [0xe3, 0xb0, 0xc4, 0x42]);
         entry.kind = Kind::File { size: 5 };
-        assert_eq!(known_digest(&entry), None);
+        assert_eq!(known_digest(&entry.borrowed()), None);
         entry.digest = Some(Digest::Stored([1; 32]));
-        assert_eq!(known_digest(&entry), None);
+        assert_eq!(known_digest(&entry.borrowed()), None);
         entry.digest = Some(Digest::Content([1; 32]));
-        assert_eq!(known_digest(&entry), Some([1; 32]));
+        assert_eq!(known_digest(&entry.borrowed()), Some([1; 32]));
         entry.lost = Some("unreadable".into());
-        assert_eq!(known_digest(&entry), None);
+        assert_eq!(known_digest(&entry.borrowed()), None);
     }
 }

@@ -5,9 +5,12 @@ use std::fs::File;
 
 use std::os::unix::ffi::OsStrExt;
 
-use isptar_core::archive::Member;
+use isptar_core::archive::{Entries, Member};
 use isptar_core::scan::Scanned;
-use isptar_core::{Content, ContentReader, Damage, Entry, Error, MemberPath, Selection};
+use isptar_core::{
+    Content, ContentReader, Damage, Entry, EntryRef, Error, KindRef, MemberName, MemberPath,
+    Selection,
+};
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 
@@ -28,7 +31,7 @@ pub(crate) trait Visitor {
     /// Takes a member that is meant.
     fn member(
         &mut self,
-        entry: &Entry,
+        entry: &EntryRef<'_>,
         place: Place<'_, '_>,
         wanted: &Wanted,
     ) -> Result<(), Failure>;
@@ -37,17 +40,28 @@ pub(crate) trait Visitor {
     fn damaged(&mut self, damage: &Damage, error: &Error);
 }
 
+/// Which of the things asked for were found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found(Vec<bool>);
+
+impl Found {
+    /// Notes what was found elsewhere.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(found, other)| *found |= other);
+    }
+}
+
 /// What was asked for, and whether it was found.
 pub(crate) struct Wanted {
     selection: Selection,
-    found: Vec<bool>,
+    found: Found,
 }
 
 impl Wanted {
     /// Makes a selection of what stands on the command line.
     pub(crate) fn new(texts: &[OsString]) -> Result<Self, Failure> {
         let selection = Selection::new(texts.iter().map(|text| text.as_bytes()))?;
-        let found = vec![false; selection.len()];
+        let found = Found(vec![false; selection.len()]);
         Ok(Self { selection, found })
     }
 
@@ -56,28 +70,53 @@ impl Wanted {
         &self.selection
     }
 
+    /// Makes a note for [`Self::takes`].
+    pub(crate) fn nothing_found(&self) -> Found {
+        Found(vec![false; self.selection.len()])
+    }
+
+    /// Notes what was found elsewhere.
+    pub(crate) fn add_found(&mut self, found: &Found) {
+        self.found.add(found);
+    }
+
     /// Returns whether a member is meant, and notes what was found with it.
-    fn takes(&mut self, path: &MemberPath, is_dir: bool) -> bool {
-        let found = &mut self.found;
-        self.selection.matches(path, is_dir, |index| {
-            if let Some(found) = found.get_mut(index) {
+    pub(crate) fn takes(&self, entry: &EntryRef<'_>, found: &mut Found) -> bool {
+        if self.selection.is_everything() {
+            return true;
+        }
+        let is_dir = entry.kind == KindRef::Directory;
+        self.selection.matches(&plain_name(&entry.path), is_dir, |index| {
+            if let Some(found) = found.0.get_mut(index) {
                 *found = true;
             }
         })
     }
 
+    /// Returns whether a member that is meant lies at most `depth` levels below what was asked for.
+    pub(crate) fn is_above(&self, path: &MemberName<'_>, depth: Option<usize>) -> bool {
+        depth.is_none_or(|most| self.depth(&plain_name(path)) <= most)
+    }
+
+    /// Returns the names that all that is meant is or lies below, if only those parts of a listing
+    /// have to be read.
+    pub(crate) fn subtrees(&self, archive: &Listed) -> Option<Vec<MemberPath>> {
+        let paths = self.selection.paths().filter(|_| archive.info().sorted)?;
+        Some(outermost(&paths))
+    }
+
     /// Returns an error for each thing that was asked for and not found.
     pub(crate) fn missing(&self) -> Vec<Error> {
-        let missing = self.found.iter().enumerate().filter(|(_, found)| !**found);
+        let missing = self.found.0.iter().enumerate().filter(|(_, found)| !**found);
         missing.map(|(index, _)| Error::NotFound(self.selection.text(index).into())).collect()
     }
 
     /// Returns how many levels a member that is meant lies below what was asked for.
-    pub(crate) fn depth(&self, path: &MemberPath) -> usize {
+    fn depth(&self, path: &MemberName<'_>) -> usize {
         if self.selection.is_everything() {
             return levels(path);
         }
-        let mut base = path.clone();
+        let mut base = levels(path);
         let mut above = path.parent();
         // The root is asked for by its name alone; it is above all that have no slash.
         if self.selection.matches(&".".into(), true, |_| {}) {
@@ -85,11 +124,11 @@ impl Wanted {
         }
         while let Some(parent) = above {
             if self.selection.matches(&parent, true, |_| {}) {
-                base = parent.clone();
+                base = levels(&parent);
             }
             above = parent.parent();
         }
-        levels(path).saturating_sub(levels(&base))
+        levels(path).saturating_sub(base)
     }
 
     /// Shows `visitor` every member that is meant, in archive order.
@@ -105,31 +144,34 @@ impl Wanted {
     }
 
     fn visit_listed(&mut self, archive: &Listed, visitor: &mut dyn Visitor) -> Result<(), Failure> {
-        let paths = self.selection.paths().filter(|_| archive.info().sorted);
-        let Some(paths) = paths.map(|paths| outermost(&paths)) else {
-            for entry in archive.entries() {
-                let entry = match entry {
-                    Ok(entry) => entry,
-                    Err(error @ Error::CorruptLine { .. }) => {
-                        visitor.damaged(&Damage::default(), &error);
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                if self.takes(&plain_name(&entry.path), is_dir(&entry)) {
+        match self.subtrees(archive) {
+            Some(subtrees) => subtrees.iter().try_for_each(|path| {
+                self.visit_entries(archive, archive.entries_within(path), visitor)
+            }),
+            None => self.visit_entries(archive, archive.entries(), visitor),
+        }
+    }
+
+    fn visit_entries(
+        &mut self,
+        archive: &Listed,
+        mut entries: Entries<'_, Source<File>>,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), Failure> {
+        let mut found = self.nothing_found();
+        while let Some(entry) = entries.next_ref() {
+            match entry {
+                Ok(entry) if self.takes(&entry, &mut found) => {
                     visitor.member(&entry, Place::Listed(archive), self)?;
                 }
-            }
-            return Ok(());
-        };
-        for path in paths {
-            for entry in archive.entries_within(&path) {
-                let entry = entry?;
-                if self.takes(&entry.path, is_dir(&entry)) {
-                    visitor.member(&entry, Place::Listed(archive), self)?;
+                Ok(_) => {}
+                Err(error @ Error::CorruptLine { .. }) => {
+                    visitor.damaged(&Damage::default(), &error);
                 }
+                Err(error) => return Err(error.into()),
             }
         }
+        self.add_found(&found);
         Ok(())
     }
 
@@ -152,8 +194,10 @@ impl Wanted {
                 Err(error) => return Err(error.into()),
             };
             let entry = scanned.entry();
-            if self.takes(&plain_name(&entry.path), is_dir(&entry)) {
-                visitor.member(&entry, Place::Met(&mut scanned), self)?;
+            let mut found = self.nothing_found();
+            if self.takes(&entry.borrowed(), &mut found) {
+                self.add_found(&found);
+                visitor.member(&entry.borrowed(), Place::Met(&mut scanned), self)?;
             }
         }
     }
@@ -166,13 +210,8 @@ impl Wanted {
     }
 }
 
-/// Returns whether an entry is a directory.
-fn is_dir(entry: &Entry) -> bool {
-    matches!(entry.kind, isptar_core::Kind::Directory)
-}
-
 /// Returns how many levels a name lies below the root.
-pub(crate) fn levels(path: &MemberPath) -> usize {
+fn levels(path: &MemberName<'_>) -> usize {
     if path.is_root() { 0 } else { path.as_bytes().split(|&byte| byte == b'/').count() }
 }
 
@@ -211,7 +250,7 @@ pub(crate) fn check_file(entry: &Entry) -> Result<(), Error> {
 }
 
 /// Returns the SHA-256 of content, holes being zeros.
-pub(crate) fn digest(path: &MemberPath, content: impl Content) -> Result<[u8; 32], Error> {
+pub(crate) fn digest(path: &MemberName<'_>, content: impl Content) -> Result<[u8; 32], Error> {
     let mut hasher = Sha256::new();
     let mut reader = ContentReader::new(content);
     std::io::copy(&mut reader, &mut HashWriter(&mut hasher))
@@ -233,10 +272,10 @@ impl std::io::Write for HashWriter<'_> {
 }
 
 /// Takes an error of the library out of one of reading.
-fn unwrap(path: &MemberPath, source: std::io::Error) -> Error {
+fn unwrap(path: &MemberName<'_>, source: std::io::Error) -> Error {
     match source.downcast::<Error>() {
         Ok(error) => error,
-        Err(source) => Error::Content { path: path.clone(), source },
+        Err(source) => Error::Content { path: path.clone().into_owned(), source },
     }
 }
 
@@ -267,8 +306,13 @@ mod tests {
     #[test]
     fn what_was_not_found_is_told() {
         let mut wanted = wanted(&["a", "b*", "c"]);
-        assert!(wanted.takes(&"a/x".into(), false));
-        assert!(!wanted.takes(&"d".into(), false));
+        let mut found = wanted.nothing_found();
+        let mut takes = |path: &str| {
+            let entry = Entry::new(path.into(), Kind::Fifo);
+            wanted.takes(&entry.borrowed(), &mut found)
+        };
+        assert!(takes("a/x") && !takes("d"));
+        wanted.add_found(&found);
         let missing: Vec<_> = wanted.missing().iter().map(ToString::to_string).collect();
         assert_eq!(missing, ["no member named b*", "no member named c"]);
     }

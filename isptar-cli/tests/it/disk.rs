@@ -278,8 +278,11 @@ fn a_wide_tree_needs_few_handles() {
     run("create -q a.tar.gz tree").with_status(0);
     run("extract -q a.tar.gz -C target").with_status(0);
     run("extract -q - -C target < a.tar.gz").with_status(0);
-    let found = walkdir::WalkDir::new(world.path("target")).into_iter().count();
-    assert_eq!(found, 2 + 4 * 300);
+    run("extract -q --threads 7 a.tar.gz -C other").with_status(0);
+    for target in ["target", "other"] {
+        let found = walkdir::WalkDir::new(world.path(target)).into_iter().count();
+        assert_eq!(found, 2 + 4 * 300);
+    }
 }
 
 #[test]

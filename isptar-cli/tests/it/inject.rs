@@ -7,7 +7,7 @@ use std::path::Path;
 
 use isptar_core::{Archive, Kind};
 
-use crate::support::{Done, PROGRAM, World, have, is_set, pipe};
+use crate::support::{Done, PROGRAM, World, have, is_set, pipe, with_threads};
 use crate::tree::noise;
 
 const OLD: &[u8] = b"the archive of an earlier run";
@@ -72,7 +72,7 @@ fn strace(world: &World, options: &[&str], args: &[&str]) -> Done {
     let mut command = std::process::Command::new("env");
     command.current_dir(world.path("")).env("LC_ALL", "C");
     command.args(["--default-signal", "strace", "-f", "-o", "trace"]).args(options);
-    pipe(command.arg(PROGRAM).args(args), b"")
+    pipe(command.arg(PROGRAM).args(with_threads(args)), b"")
 }
 
 /// Runs isptar under strace with something done to the `at`-th of the calls `call`; `None` when

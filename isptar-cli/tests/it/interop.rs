@@ -177,6 +177,32 @@ fn everyone_restores_what_was_stored_at_every_level() {
     }
 }
 
+#[test]
+fn everyone_reads_groups() {
+    let programs = ["rsync", "diff", "setfacl", "getfacl", "getfattr", "tar", "bsdtar", "python3"];
+    if !have(&programs) || !am_root() {
+        return;
+    }
+    let world = archived(6);
+    for group in ["64K", "1M"] {
+        let alone = world.run(&["ls", "-l", "a.tar.gz"]).with_status(0).text_lossy().into_owned();
+        let args = ["create", "-q", "--group-size", group, "--threads", "3", "a.tar.gz", "tree"];
+        world.run(&args).with_status(0);
+        by_isptar(&world);
+        by_gnu_tar(&world);
+        by_bsdtar(&world);
+        by_python(&world);
+        assert_eq!(world.run(&["verify", "-q", "a.tar.gz"]).with_status(0).err, "");
+        assert_eq!(world.run(&["ls", "-l", "a.tar.gz"]).with_status(0).text_lossy(), alone);
+        assert_eq!(world.run(&["cat", "a.tar.gz", "tree/contents/one"]).with_status(0).out, b"1");
+        assert_eq!(world.run(&["diff", "-q", "a.tar.gz"]).with_status(0).text_lossy(), "");
+        world.run(&["info", "a.tar.gz"]).with_status(0);
+        world.run(&["repair", "-q", "a.tar.gz", "new.tar.gz"]).with_status(0);
+        assert_eq!(world.run(&["ls", "-l", "new.tar.gz"]).with_status(0).text_lossy(), alone);
+        fs::remove_file(world.path("new.tar.gz")).unwrap();
+    }
+}
+
 /// The root of a tree is the entry `.`, and has metadata of its own.
 #[test]
 fn a_tree_is_restored_by_its_root() {

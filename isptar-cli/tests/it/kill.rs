@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PROGRAM, World, is_set};
+use crate::support::{PROGRAM, World, is_set, with_threads};
 use crate::tree::noise;
 
 const PARTIAL: &str = "a.tar.gz.isptar-partial";
@@ -28,7 +28,8 @@ fn start(world: &World) -> Child {
     let args = ["create", "--reproducible", "--level", "1", "-C", "../in", "a.tar.gz", "tree"];
     // Signals that whoever runs the tests ignores would be ignored by the program as well.
     let mut command = Command::new("env");
-    command.current_dir(world.path("out")).args(["--default-signal", PROGRAM]).args(args);
+    command.current_dir(world.path("out")).args(["--default-signal", PROGRAM]);
+    command.args(with_threads(&args));
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -134,7 +135,7 @@ fn a_signal_while_an_archive_comes_through_a_pipe_leaves_whole_files_alone() {
         let _none = fs::remove_dir_all(world.path("target"));
         let mut command = Command::new("env");
         command.current_dir(world.path("")).args(["--default-signal", PROGRAM]);
-        command.args(["extract", "-", "-C", "target"]).stdin(Stdio::piped());
+        command.args(with_threads(&["extract", "-", "-C", "target"])).stdin(Stdio::piped());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // More than the pipe holds: when it is taken, the program is at its work.

@@ -156,10 +156,12 @@ fn files_are_never_open_to_more_than_their_own_mode_says() {
     fs::rename(world.path("tree"), world.path("source")).unwrap();
     world.script(script).with_status(0);
     let trace = String::from_utf8(world.read("trace")).unwrap();
-    let made: Vec<&str> = trace.lines().filter(|line| line.contains("O_CREAT")).collect();
+    let makes = |line: &&str| line.contains("O_CREAT") || line.contains("O_TMPFILE");
+    let made: Vec<&str> = trace.lines().filter(makes).collect();
     assert_eq!(made.len(), 2, "{made:?}");
     for line in made {
-        assert!(line.contains("O_EXCL") && line.contains(", 0200)"), "{line}");
+        let alone = line.contains("O_EXCL") || line.contains("O_TMPFILE");
+        assert!(alone && line.contains(", 0200)"), "{line}");
     }
     let wide = trace.lines().any(|line| line.contains("fchmod") && line.contains("644"));
     assert!(!wide, "{trace}");

@@ -85,7 +85,7 @@ impl World {
 
     /// Runs isptar with something on standard input.
     pub(crate) fn run_with(&self, args: &[&str], input: &[u8]) -> Done {
-        pipe(isptar(self.dir.path()).args(args), input)
+        pipe(isptar(self.dir.path()).args(with_threads(args)), input)
     }
 
     /// Runs another program in the directory; `None` when it is not installed.
@@ -100,7 +100,7 @@ impl World {
     pub(crate) fn script(&self, script: &str) -> Done {
         let mut command = Command::new("bash");
         command.current_dir(self.dir.path()).env("ISPTAR", PROGRAM).env("LC_ALL", "C");
-        pipe(command.args(["-c", script]), b"")
+        pipe(command.args(["-c", &script_with_threads(script)]), b"")
     }
 
     /// Returns the names of what is in a directory, sorted.
@@ -115,6 +115,39 @@ impl World {
 
 /// The program that is tested.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_isptar");
+
+/// Commands that have `--threads`.
+const THREADED: [&str; 3] = ["create", "extract", "verify"];
+
+/// Returns how many threads all tests are to run the program with: `.ci/run` sets this variable.
+/// Tests that ask for a number themselves get that one.
+fn threads() -> Option<String> {
+    std::env::var("ISPTAR_TEST_THREADS").ok()
+}
+
+/// Returns arguments of the program with the number of threads that the tests are run with.
+pub(crate) fn with_threads(args: &[&str]) -> Vec<String> {
+    let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let takes_them = args.first().is_some_and(|command| THREADED.contains(&command.as_str()));
+    let has_them = args.iter().any(|arg| arg.starts_with("--threads"));
+    if let (Some(threads), true, false) = (threads(), takes_them, has_them) {
+        args.insert(1, format!("--threads={threads}"));
+    }
+    args
+}
+
+/// Returns a script whose runs of the program have that number.
+fn script_with_threads(script: &str) -> String {
+    match threads() {
+        Some(threads) if !script.contains("--threads") => {
+            THREADED.iter().fold(script.to_owned(), |script, command| {
+                let run = format!("$ISPTAR {command} ");
+                script.replace(&run, &format!("{run}--threads={threads} "))
+            })
+        }
+        _ => script.to_owned(),
+    }
+}
 
 /// Returns whether a variable of the environment is set to 1.
 pub(crate) fn is_set(variable: &str) -> bool {

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use super::Archive;
-use super::open::{Tailed, place};
-use crate::codec::Unpacker;
+use super::open::place;
+use super::stream::StreamReader;
 use crate::error::{FormatError, Result};
 use crate::format::entry::Dialect;
 use crate::format::tables::ListingBlock;
-use crate::io::{RangeReader, ReadAt};
+use crate::io::ReadAt;
 use crate::limits::LimitName;
-
-/// Packed bytes of the listing that are read at once.
-pub(super) const READ: usize = 256 << 10;
 
 /// Most bytes of text after which a block of ours ends at the next line end: 64 times the longest
 /// name.
@@ -31,11 +28,8 @@ impl<R: ReadAt> Archive<R> {
         if let Some((_, text)) = kept.filter(|(kept, _)| *kept == number) {
             return Ok(text);
         }
-        let offset = self.block_offset(number);
-        let end = offset + self.tables.blocks.get(number).map_or(0, |block| block.packed);
-        let mut reader = RangeReader::new(&self.source, offset, end, READ);
         let mut text = Vec::new();
-        self.unpack_block(number, &mut reader, &mut Unpacker::new(), &mut text)?;
+        self.unpack_block(number, &mut StreamReader::new(&self.source), &mut text)?;
         let text = Arc::new(text);
         let mut kept = self.block.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *kept = Some((number, Arc::clone(&text)));
@@ -54,16 +48,23 @@ impl<R: ReadAt> Archive<R> {
         [text, (grown, LimitName::ListingRatio)]
     }
 
-    /// Unpacks the block that `reader` stands before; `text` is its text then.
+    /// Reads the text of a block that is read alone: more than one pass may go over it.
+    pub(super) fn keep_block(&self, number: usize, text: &mut Vec<u8>) -> Result<()> {
+        let kept = self.block_text(number)?;
+        text.clear();
+        text.extend_from_slice(&kept);
+        Ok(())
+    }
+
+    /// Unpacks a block; `text` is its text then.
     pub(super) fn unpack_block(
         &self,
         number: usize,
-        reader: &mut RangeReader<&Tailed<R>>,
-        unpacker: &mut Unpacker,
+        reader: &mut StreamReader<'_, R>,
         text: &mut Vec<u8>,
     ) -> Result<()> {
         let Some(block) = self.tables.blocks.get(number) else { return Ok(()) };
-        let offset = reader.position();
+        let offset = self.block_offset(number);
         let what = match self.dialect {
             Dialect::Isptar => "listing block",
             Dialect::Classic => "listing",
@@ -78,15 +79,12 @@ impl<R: ReadAt> Archive<R> {
                 return Err(FormatError::Limit { what, limit, actual, raise }.at(offset));
             }
         }
-        text.clear();
-        unpacker.reset();
         let corrupt = |kind: FormatError| kind.at(offset);
         let what = "size of a listing block";
-        unpacker
-            .read_to_end(reader, block.real, text)
-            .map_err(|error| place(error.claimed(what, block.real), offset))?;
+        let decoded = reader.read_some(offset, block.packed, block.real, text);
+        decoded.result.map_err(|error| place(error.claimed(what, block.real), offset))?;
         for (what, expected, actual) in [
-            ("packed size of a listing block", block.packed, unpacker.packed()),
+            ("packed size of a listing block", block.packed, decoded.packed),
             (what, block.real, text.len() as u64),
         ] {
             if expected != actual {

@@ -3,14 +3,12 @@
 use sha2::{Digest as _, Sha256};
 
 use super::Archive;
-use super::blocks::READ;
 use super::lines::{Lines, Next};
-use super::open::Tailed;
-use crate::codec::Unpacker;
+use super::stream::StreamReader;
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, EntryRef};
 use crate::format::text;
-use crate::io::{RangeReader, ReadAt};
+use crate::io::ReadAt;
 use crate::path::MemberPath;
 
 /// Iterates over entries, in archive order; see [`Archive::entries`].
@@ -20,11 +18,12 @@ use crate::path::MemberPath;
 #[derive(Debug)]
 pub struct Entries<'a, R> {
     archive: &'a Archive<R>,
-    reader: RangeReader<&'a Tailed<R>>,
-    unpacker: Unpacker,
+    reader: StreamReader<'a, R>,
     /// The next block to unpack, and the first one that is not wanted.
     block: usize,
     end: usize,
+    /// One block of many is wanted.
+    is_alone: bool,
     text: Vec<u8>,
     lines: Lines,
     within: Option<MemberPath>,
@@ -41,17 +40,18 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         end: usize,
         within: Option<MemberPath>,
     ) -> Self {
-        let (from, to) = (archive.block_offset(start), archive.block_offset(end));
+        let mut reader = StreamReader::new(&archive.source);
+        reader.set_ahead(archive.block_offset(end));
         let whole = start == 0
             && end == archive.tables.blocks.len()
             && within.is_none()
             && archive.info.listing_sha256.is_some();
         Self {
             archive,
-            reader: RangeReader::new(&archive.source, from, to, READ),
-            unpacker: Unpacker::new(),
+            reader,
             block: start,
             end,
+            is_alone: end - start == 1 && archive.tables.blocks.len() > 1,
             text: Vec::new(),
             lines: Lines::default(),
             within,
@@ -90,10 +90,13 @@ impl<'a, R: ReadAt> Entries<'a, R> {
     }
 
     fn next_block(&mut self) -> Result<()> {
-        let (reader, text) = (&mut self.reader, &mut self.text);
-        self.archive.unpack_block(self.block, reader, &mut self.unpacker, text)?;
+        if self.is_alone {
+            self.archive.keep_block(self.block, &mut self.text)?;
+        } else {
+            self.archive.unpack_block(self.block, &mut self.reader, &mut self.text)?;
+        }
         if let Some(identity) = &mut self.identity {
-            identity.update(text);
+            identity.update(&self.text);
         }
         self.lines.begin(self.block);
         self.block += 1;

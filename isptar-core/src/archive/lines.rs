@@ -1,5 +1,6 @@
 //! The lines of one listing block: read, and checked against what is known of the block.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::Archive;
@@ -74,7 +75,7 @@ impl Lines {
         let Some(block) = self.block else { return Ok(false) };
         let is_last = block + 1 == archive.tables.blocks.len();
         let rest = text.get(self.position..).unwrap_or_default();
-        match rest.iter().position(|&byte| byte == b'\n') {
+        match memchr::memchr(b'\n', rest) {
             Some(len) if len > 0 || !is_last => {
                 self.check_length(archive, len as u64 + 1)?;
                 self.line = self.position..self.position + len;
@@ -139,16 +140,34 @@ impl Lines {
         archive: &Archive<R>,
         name: &MemberName<'_>,
     ) -> Result<()> {
-        if self.has_previous && path::compare(&self.previous, name.as_bytes()).is_ge() {
-            let previous = MemberPath::new(self.previous.as_slice());
-            let expected = format!("a name after {previous}");
-            let kind = FormatError::mismatch("name of an entry", expected, name);
-            return Err(self.corrupt(archive, kind));
+        if self.has_previous {
+            let block = self.block.unwrap_or(0);
+            Self::check_pair(archive, block, &self.previous, name)?;
         }
         self.previous.clear();
         self.previous.extend_from_slice(name.as_bytes());
         self.has_previous = true;
         Ok(())
+    }
+
+    /// Checks that `name`, in `block`, comes after the name of the entry before.
+    pub(super) fn check_pair<R: ReadAt>(
+        archive: &Archive<R>,
+        block: usize,
+        previous: &[u8],
+        name: &MemberName<'_>,
+    ) -> Result<()> {
+        if path::compare(previous, name.as_bytes()).is_lt() {
+            return Ok(());
+        }
+        let expected = format!("a name after {}", MemberPath::new(previous));
+        let kind = FormatError::mismatch("name of an entry", expected, name);
+        Err(kind.at(archive.block_offset(block)))
+    }
+
+    /// Returns the name of the last entry of a sorted archive, if one was read.
+    pub(super) fn into_last_name(self) -> Option<Vec<u8>> {
+        self.has_previous.then_some(self.previous)
     }
 
     /// Checks, at the end of a block, that it had as many entries as the tables say.
@@ -175,5 +194,40 @@ impl Lines {
             Dialect::Isptar => self.corrupt(archive, kind),
             Dialect::Classic => Error::CorruptLine { line: self.met, kind },
         }
+    }
+}
+
+impl<R: ReadAt> Archive<R> {
+    /// Returns the line of the entry `path` in the text of `block`, found by halving; none also
+    /// where something is wrong that reading line by line would tell.
+    pub(super) fn line_of<'t>(
+        &self,
+        block: usize,
+        text: &'t [u8],
+        path: &MemberPath,
+    ) -> Option<&'t [u8]> {
+        let text = text.strip_suffix(b"\n\n").or_else(|| text.strip_suffix(b"\n"))?;
+        let name_at = |start: usize| {
+            let rest = text.get(start..)?;
+            let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len()))?;
+            let fits = (line.len() as u64) < self.limits.line;
+            Some((line, name_of_line(line, &self.limits).ok().filter(|_| fits)?))
+        };
+        let blocks = &self.tables.blocks;
+        if blocks.len() > 1 && blocks.get(block)?.first != name_at(0)?.1 {
+            return None;
+        }
+        let (mut low, mut high) = (0, text.len());
+        while low < high {
+            let before = text.get(low..low + (high - low) / 2)?;
+            let start = memchr::memrchr(b'\n', before).map_or(low, |at| low + at + 1);
+            let (line, name) = name_at(start)?;
+            match name.cmp(path) {
+                Ordering::Less => low = start + line.len() + 1,
+                Ordering::Equal => return Some(line),
+                Ordering::Greater => high = start,
+            }
+        }
+        None
     }
 }

@@ -8,12 +8,14 @@ mod entries;
 mod lines;
 mod member;
 mod open;
+mod pass;
 mod rereads;
 mod stream;
 mod streams;
 mod watched;
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::content::Content;
@@ -31,6 +33,7 @@ pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck};
 pub use entries::Entries;
 pub use member::Member;
 pub(crate) use open::{HEADER_STREAM, Tailed};
+pub use pass::BlockEntries;
 pub(crate) use rereads::Rereads;
 pub(crate) use streams::stream_limit;
 pub(crate) use watched::{Watched, odd_of};
@@ -135,11 +138,7 @@ impl<R: ReadAt> Archive<R> {
     /// Iterates over the entry `path` and all entries below it. In a sorted archive only the
     /// listing blocks that they are in are read.
     pub fn entries_within(&self, path: &MemberPath) -> Entries<'_, R> {
-        let (start, end) = if self.info.sorted {
-            (self.block_of(path), self.block_after(path))
-        } else {
-            (0, self.tables.blocks.len())
-        };
+        let Range { start, end } = self.blocks_of(path);
         Entries::new(self, start, end, Some(path.clone()))
     }
 
@@ -175,9 +174,10 @@ impl<R: ReadAt> Archive<R> {
     pub fn find(&self, path: &MemberPath) -> Result<Option<Entry>> {
         if !self.info.sorted {
             let mut found = None;
-            for entry in self.entries() {
+            let mut entries = self.entries();
+            while let Some(entry) = entries.next_ref() {
                 match entry {
-                    Ok(entry) if entry.path == *path => found = Some(entry),
+                    Ok(entry) if entry.path == *path => found = Some(entry.into_owned()),
                     Ok(_) | Err(Error::CorruptLine { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -186,6 +186,12 @@ impl<R: ReadAt> Archive<R> {
         }
         let block = self.block_of(path);
         let text = self.block_text(block)?;
+        let line = self.line_of(block, &text, path);
+        let entry = line.map(|line| Entry::parse(line, self.dialect, &self.limits));
+        if let Some(Ok(entry)) = entry {
+            return Ok(Some(entry));
+        }
+        // That it is not there is certain only when all lines of the block are good.
         let mut lines = Lines::default();
         lines.begin(block);
         while lines.seek(self, &text, Some(path))? == Next::Line {

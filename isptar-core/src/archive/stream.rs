@@ -64,6 +64,18 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         limit: u64,
         out: &mut Vec<u8>,
     ) -> Decoded {
+        let Decoded { packed: actual, odd, result } = self.read_some(offset, packed, limit, out);
+        Decoded { packed: actual, odd, result: result.and_then(|()| check_packed(packed, actual)) }
+    }
+
+    /// Like [`Self::read`] of a stream that may end earlier.
+    pub(super) fn read_some(
+        &mut self,
+        offset: u64,
+        packed: u64,
+        limit: u64,
+        out: &mut Vec<u8>,
+    ) -> Decoded {
         out.clear();
         let len = usize::try_from(packed).ok().filter(|&len| len <= WHOLE);
         // What cannot be fetched may be readable up to some place.
@@ -73,7 +85,6 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         };
         let odd = odd_in(bytes.get(..len).unwrap_or(bytes));
         let (actual, result) = self.whole.unpack(bytes, len, limit, out);
-        let result = result.and_then(|()| check_packed(packed, actual));
         Decoded { packed: actual, odd, result }
     }
 
@@ -87,9 +98,7 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         let mut input = Watched::new(reader);
         let result = unpacker.read_to_end(&mut input, limit, out);
         let odd = input.into_odd();
-        let actual = unpacker.packed();
-        let result = result.and_then(|()| check_packed(packed, actual));
-        Decoded { packed: actual, odd, result }
+        Decoded { packed: unpacker.packed(), odd, result }
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Worker {
     packer: MemberPacker,
     listing: Packer,
     data: Vec<u8>,
+    /// Streams that are being made: with more room than they need at last.
+    streams: Vec<u8>,
     /// Bytes of tar that members may have who share a stream; 0 when none do.
     group: usize,
 }
@@ -55,6 +57,7 @@ impl Worker {
             packer: MemberPacker::new(options.level, Limits::default()),
             listing: block_packer(options.level),
             data: Vec::new(),
+            streams: Vec::new(),
             group: usize::try_from(options.group()).unwrap_or(0),
         }
     }
@@ -79,7 +82,7 @@ impl Worker {
 
     /// Packs members: each as a stream of its own, or as many together as a group may have.
     fn batch(&mut self, items: Vec<Item>, mut stream: Vec<u8>) -> Done {
-        stream.clear();
+        self.streams.clear();
         let mut members: Vec<(Item, Packed)> = Vec::with_capacity(items.len());
         // The first member of the stream that is being made.
         let mut first = 0;
@@ -91,7 +94,7 @@ impl Worker {
             // between those of its neighbours.
             let apart = self.packer.tar_len() > self.group || matches!(packed, Packed::Grown);
             if before > 0 && apart {
-                self.seal(before, &mut members[first..], &mut stream);
+                self.seal(before, &mut members[first..]);
                 (first, zoffset) = (members.len(), 0);
             }
             if let Packed::Whole { entry, .. } = &mut packed {
@@ -101,21 +104,24 @@ impl Worker {
             members.push((item, packed));
             let len = self.packer.tar_len();
             if len > self.group {
-                self.seal(len, &mut members[first..], &mut stream);
+                self.seal(len, &mut members[first..]);
                 first = members.len();
             }
         }
-        self.seal(self.packer.tar_len(), &mut members[first..], &mut stream);
+        self.seal(self.packer.tar_len(), &mut members[first..]);
+        stream.clear();
+        stream.reserve_exact(self.streams.len());
+        stream.extend_from_slice(&self.streams);
         Done::Batch(members, stream)
     }
 
     /// Packs the first `len` bytes of the tar as the stream of these members.
-    fn seal(&mut self, len: usize, members: &mut [(Item, Packed)], stream: &mut Vec<u8>) {
+    fn seal(&mut self, len: usize, members: &mut [(Item, Packed)]) {
         if len == 0 {
             return;
         }
-        let start = stream.len() as u64;
-        let len = self.packer.seal_first(len, stream);
+        let start = self.streams.len() as u64;
+        let len = self.packer.seal_first(len, &mut self.streams);
         for (_, packed) in members {
             if let Packed::Whole { entry, .. } = packed {
                 entry.packed = Some(len);

@@ -1,6 +1,7 @@
 //! The driver: walks ahead, hands out jobs, stores what becomes of them in order.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -14,19 +15,22 @@ use crate::error::{Error, Result};
 use crate::format::chunk_size;
 use crate::io::Sink;
 use crate::observe::Observer;
-use crate::parallel::Lane;
+use crate::parallel::{Lane, threads};
 use crate::source::Walk;
 
 /// When a batch is full: members, bytes of tar, directories that it keeps open. Fewer and the
 /// threads spend their time on handing over; more and they have less to share out.
 const BATCH_MEMBERS: usize = 64;
 const BATCH_BYTES: u64 = 256 << 10;
-const BATCH_HANDLES: u64 = 8;
+const BATCH_HANDLES: u64 = 6;
+
+/// Largest memory that is kept for the streams of batches.
+const KEPT: usize = 64 << 10;
 
 /// Memory that an item takes, its content apart.
 const ITEM_WEIGHT: u64 = 2 << 10;
 
-/// Handles that all else needs: the walk, standard streams, archive, spool.
+/// Handles that all else needs: the walk, standard streams, archive, spool, the batch that waits.
 const OTHER_HANDLES: u64 = 24;
 
 /// Most handles under way.
@@ -205,7 +209,9 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         match done {
             Done::Batch(mut members, stream) => {
                 self.store.batch(&mut members, &stream, self.observer)?;
-                self.small.push(stream);
+                if stream.capacity() <= KEPT {
+                    self.small.push(stream);
+                }
             }
             Done::Chunk(mut chunk) => {
                 self.store.chunk(&mut chunk, self.observer)?;
@@ -236,9 +242,20 @@ impl Batch {
     }
 }
 
+/// Returns how many handles the system leaves to jobs and threads.
+fn free_handles() -> u64 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit.saturating_sub(OTHER_HANDLES)
+}
+
+/// Returns how many threads work: each opens a file.
+pub(super) fn workers(options: &CreateOptions) -> NonZero<usize> {
+    let threads = threads(options.threads);
+    let most = usize::try_from(free_handles() / 2).ok().and_then(NonZero::new);
+    threads.min(most.unwrap_or(NonZero::<usize>::MIN))
+}
+
 /// Returns how many directories and files jobs may keep open.
 fn most_handles(options: &CreateOptions) -> u64 {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let others = OTHER_HANDLES + options.thread_count().get() as u64;
-    limit.saturating_sub(others).clamp(1, MOST_HANDLES)
+    free_handles().saturating_sub(workers(options).get() as u64).clamp(1, MOST_HANDLES)
 }

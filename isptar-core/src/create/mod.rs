@@ -21,13 +21,13 @@ use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::entry_of;
-use crate::parallel::{in_order, threads};
+use crate::parallel::in_order;
 use crate::select::Patterns;
 use crate::source::{SourceOptions, Walk};
 use crate::writer::{ArchiveWriter, WriterOptions};
 
 use batch::Worker;
-use drive::Driver;
+use drive::{Driver, workers};
 use item::Items;
 use store::Store;
 
@@ -121,10 +121,6 @@ impl CreateOptions {
     /// Largest group that readers take.
     pub const MAX_GROUP_SIZE: u64 = 1 << 20;
 
-    fn thread_count(&self) -> NonZero<usize> {
-        threads(self.threads)
-    }
-
     /// Returns the size of groups; 0 when there are none.
     fn group(&self) -> u64 {
         let most = Self::MAX_GROUP_SIZE.min(Limits::default().group);
@@ -174,7 +170,7 @@ pub fn create(
     let writer = ArchiveWriter::new(sink, &options.writer())?;
     let store = Store::new(writer, options);
     let worker = || Worker::new(options);
-    in_order(options.thread_count(), worker, Worker::work, |lane| {
+    in_order(workers(options), worker, Worker::work, |lane| {
         Driver::new(walk, store, options, lane, observer).run()
     })
 }

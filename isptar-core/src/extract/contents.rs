@@ -1,17 +1,19 @@
 //! The first pass over the listing: directories are made in order, all else is restored on all
 //! threads, and told in order.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::hand::Outcome;
+use super::big::{Big, Buffers, ChunkJob, What, Written};
+use super::hand::{Outcome, Put};
 use super::listed::{Destination, Job};
 use super::notes::Notes;
-use super::target::{Target, hash};
-use super::worker::{Batch, Destined, Shared, Task, Todo, Turn, Worker};
+use super::target::{Finished, Target, hash};
+use super::worker::{Batch, Destined, Done, Shared, Task, Todo, Turn, Work, Worker};
+use super::write::SMALL;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::ReadAt;
@@ -38,6 +40,9 @@ const HANDLES: u64 = 26;
 /// Batches under way for each thread.
 const BATCHES: usize = 4;
 
+/// Big files under way.
+const BIG: usize = 3;
+
 /// What a member takes while it is under way, its content apart.
 const WEIGHT: u64 = 2 << 10;
 
@@ -49,21 +54,23 @@ pub(super) fn restore<R: ReadAt>(job: &mut Job<'_, R>, target: &mut Target) -> R
         options: job.options,
         root: target.directories.root(),
         lookalikes: &lookalikes,
+        buffers: Buffers::default(),
         stop: AtomicBool::new(false),
     };
+    target.note_lookalikes(&lookalikes);
     let threads = workers(crate::parallel::threads(job.options.threads));
-    let result = in_order(
+    in_order(
         threads,
         || Worker::new(&shared),
         Worker::work,
         |lane| {
-            let result = Pass::new(job, target, lane, threads).run();
+            let mut pass = Pass::new(job, target, lane, &shared.buffers, threads);
+            let result = pass.run();
             shared.stop.store(true, Ordering::Relaxed);
+            pass.give_up();
             result
         },
-    );
-    target.note_lookalikes(lookalikes);
-    result
+    )
 }
 
 /// Returns how many workers there are handles for.
@@ -78,8 +85,9 @@ fn workers(threads: NonZero<usize>) -> NonZero<usize> {
 struct Pass<'p, 'l, 'a, R> {
     job: &'p mut Job<'a, R>,
     target: &'p mut Target,
-    lane: &'p mut Lane<'l, Batch, Vec<Turn>>,
-    /// How many batches may be under way.
+    lane: &'p mut Lane<'l, Work, Done>,
+    buffers: &'p Buffers,
+    /// How many batches and chunks may be under way.
     most: usize,
     batch: Batch,
     /// Bytes of the contents in the batch, and how many directories they go to.
@@ -91,19 +99,23 @@ struct Pass<'p, 'l, 'a, R> {
     parent: Option<Vec<u8>>,
     /// The streams that were read last.
     streams: Range<u64>,
+    /// Big files under way, in order.
+    bigs: VecDeque<Big>,
 }
 
 impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     fn new(
         job: &'p mut Job<'a, R>,
         target: &'p mut Target,
-        lane: &'p mut Lane<'l, Batch, Vec<Turn>>,
+        lane: &'p mut Lane<'l, Work, Done>,
+        buffers: &'p Buffers,
         threads: NonZero<usize>,
     ) -> Self {
         Self {
             job,
             target,
             lane,
+            buffers,
             most: threads.get().saturating_mul(BATCHES),
             batch: Batch::default(),
             bytes: 0,
@@ -112,6 +124,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             under_way: HashSet::new(),
             parent: None,
             streams: 0..0,
+            bigs: VecDeque::new(),
         }
     }
 
@@ -165,6 +178,13 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             Kind::Symlink { .. } | Kind::HardLink { .. } => Todo::Check(Ok(())),
             _ => self.destined(&entry, path, hash),
         };
+        let by_chunks = entry.chunks.is_some() && entry.kind.size() > SMALL && forward;
+        let todo = match todo {
+            Todo::Put(destined) if by_chunks => {
+                return self.big(index, hash, entry, *destined, notes);
+            }
+            todo => todo,
+        };
         if let Todo::Put(destined) = &todo {
             self.make_room(destined, same)?;
             self.under_way.insert(hash);
@@ -180,11 +200,11 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         self.job.archive.is_classic() || range.is_empty() || self.job.run.goes_forward(range)
     }
 
-    fn directory(&mut self, entry: &Entry, path: &SafePath) -> Result<Option<Outcome>> {
+    fn directory(&mut self, entry: &Entry, path: &SafePath) -> Result<Option<Put>> {
         let member = self.job.open(entry)?;
         self.job.previous = Some(member);
         self.target.directory(path, entry)?;
-        Ok(Some(Outcome::Restored))
+        Ok(Some(Put { outcome: Outcome::Restored, identity: None }))
     }
 
     fn destined(&mut self, entry: &Entry, path: SafePath, hash: u64) -> Todo {
@@ -244,9 +264,9 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             self.pop()?;
         }
         let weight = WEIGHT.saturating_mul(batch.tasks.len() as u64);
-        self.lane.push(batch, weight);
-        while let Some(turns) = self.lane.pop_done() {
-            self.tell(turns)?;
+        self.lane.push(Work::Batch(batch), weight);
+        while let Some(done) = self.lane.pop_done() {
+            self.take(done)?;
         }
         while self.target.directories.open_everywhere() > OPEN && self.lane.len() > 0 {
             self.pop()?;
@@ -255,17 +275,123 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     }
 
     fn pop(&mut self) -> Result<()> {
-        let turns = self.lane.pop();
-        turns.map_or(Ok(()), |turns| self.tell(turns))
+        let done = self.lane.pop();
+        done.map_or(Ok(()), |done| self.take(done))
     }
 
     /// Waits for all that was handed out, and tells it.
     fn drain(&mut self) -> Result<()> {
         self.hand_out()?;
-        while let Some(turns) = self.lane.pop() {
-            self.tell(turns)?;
+        while self.lane.len() > 0 {
+            self.pop()?;
         }
         Ok(())
+    }
+
+    fn take(&mut self, done: Done) -> Result<()> {
+        match done {
+            Done::Batch(turns) => self.tell(turns),
+            Done::Chunk(written) => self.add_chunk(written),
+        }
+    }
+
+    /// Has a big file written by chunks.
+    fn big(
+        &mut self,
+        index: u64,
+        hash: u64,
+        entry: Entry,
+        destined: Destined,
+        mut notes: Notes,
+    ) -> Result<()> {
+        // What comes before must not end the job between its file and the note of that.
+        self.hand_out()?;
+        while self.bigs.len() >= BIG {
+            self.pop()?;
+        }
+        let begun = self.job.open(&entry).and_then(|member| {
+            let begun = self.target.begin(&destined, &entry, &mut notes);
+            begun.map(|begun| (begun, member))
+        });
+        let (begun, member) = match begun {
+            Ok((Ok(begun), member)) => (begun, member),
+            Ok((Err(put), _)) => return self.settled(index, hash, entry, notes, Ok(Some(put))),
+            Err(error) => return self.settled(index, hash, entry, notes, Err(error)),
+        };
+        self.under_way.insert(hash);
+        let what = Arc::new(What { entry, destined });
+        let file = Arc::clone(&begun.1.value);
+        let (xattrs, digest) = (member.header().xattrs.clone(), member.digest_check());
+        let big = Big::new(index, hash, Arc::clone(&what), xattrs, notes, begun, digest);
+        self.bigs.push_back(big);
+        for chunk in member.chunks().into_iter().flatten() {
+            self.job.tell.go_on()?;
+            while self.lane.is_full() || self.lane.len() >= self.most {
+                self.pop()?;
+            }
+            let Some(big) = self.bigs.back_mut().filter(|big| !big.has_failed()) else { break };
+            big.handed_out += 1;
+            let weight = chunk.real;
+            let (file, what) = (Arc::clone(&file), Arc::clone(&what));
+            self.lane.push(Work::Chunk(ChunkJob { chunk, file, what }), weight);
+        }
+        self.job.previous = Some(member);
+        if self.bigs.back().is_some_and(|big| big.handed_out == 0) {
+            // All of it is a hole: no chunk has its turn.
+            self.drain()?;
+        }
+        if let Some(big) = self.bigs.back_mut() {
+            big.more = false;
+        }
+        self.finish_bigs()
+    }
+
+    /// Has it told in its turn what became of an entry.
+    fn settled(
+        &mut self,
+        index: u64,
+        hash: u64,
+        entry: Entry,
+        notes: Notes,
+        result: Result<Option<Put>>,
+    ) -> Result<()> {
+        let todo = Todo::Tell(result);
+        self.batch.tasks.push(Task { index, hash, entry, notes, todo });
+        Ok(())
+    }
+
+    fn add_chunk(&mut self, written: Result<Written>) -> Result<()> {
+        if let Some(big) = self.bigs.front_mut() {
+            let more = big.add(written, self.buffers);
+            self.job.tell.progress(more);
+        }
+        self.finish_bigs()
+    }
+
+    /// Finishes the big files whose chunks are all there.
+    fn finish_bigs(&mut self) -> Result<()> {
+        while let Some(big) = self.bigs.pop_front_if(|big| big.is_done()) {
+            let (index, hash, told) = (big.index, big.hash, big.told);
+            let what = Arc::clone(&big.what);
+            let Finished { result, mut notes } = self.target.finish(big, None);
+            self.under_way.remove(&hash);
+            if let Ok(put) = &result {
+                self.target.written.record(hash, put);
+                if put.outcome == Outcome::Restored {
+                    self.job.tell.progress(what.entry.kind.size().saturating_sub(told));
+                }
+            }
+            self.job.tell.noted(&what.entry.path, &mut notes);
+            self.job.settle(index, &what.entry, result.map(|put| Some(put.outcome)))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is not finished when the job ends before its time.
+    fn give_up(&mut self) {
+        for big in std::mem::take(&mut self.bigs) {
+            let _cancelled = self.target.finish(big, Some(Error::Cancelled));
+        }
     }
 
     fn tell(&mut self, turns: Vec<Turn>) -> Result<()> {

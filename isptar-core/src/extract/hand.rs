@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
@@ -92,8 +93,8 @@ pub(super) enum Decision {
 
 /// A file that is being written under a temporary name.
 pub(super) struct Begun<'a> {
-    pub(super) made: Made<'a, OwnedFd>,
-    decision: Decision,
+    pub(super) made: Made<'a, Arc<OwnedFd>>,
+    pub(super) decision: Decision,
 }
 
 /// Puts members into directories; one a thread.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::contents;
 use super::hand::{Outcome, Source};
 use super::notes::Notes;
-use super::plan::{Plan, entries};
+use super::plan::{Plan, each, entries};
 use super::target::{Target, Written};
 use super::tell::Tell;
 use super::unfinished::{Nested, deepest_first};
 use super::{ExtractOptions, ExtractReport, is_fatal, tell_missing};
 use crate::archive::{Archive, Member, Rereads};
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Entry, EntryRef, Kind, KindRef};
 use crate::format::member::Xattrs;
 use crate::io::ReadAt;
 use crate::observe::{LeftOut, Observer, Warning};
@@ -198,20 +198,26 @@ impl<'a, R: ReadAt> Job<'a, R> {
         let sorted = self.archive.info().sorted;
         let mut nested = Nested::default();
         let mut unsorted = Vec::new();
-        for (index, entry) in self.entries() {
+        let concerns = |entry: &EntryRef<'_>| match entry.kind {
+            KindRef::Directory => directories,
+            KindRef::Symlink { .. } | KindRef::HardLink { .. } => links,
+            _ => false,
+        };
+        let (archive, selection) = (self.archive, self.selection);
+        each(archive, selection, concerns, |index, entry| {
             self.tell.go_on()?;
             let entry = match entry {
                 Ok(entry) => entry,
                 // A pass before this one told it.
-                Err(Error::CorruptLine { .. }) => continue,
+                Err(Error::CorruptLine { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             };
             // What has no destination was told by the pass before.
-            let Ok(Destination::At(path)) = self.destination(index, &entry) else { continue };
+            let Ok(Destination::At(path)) = self.destination(index, &entry) else { return Ok(()) };
             let whole = SafePath::new(&entry.path, self.archive.limits())?;
             self.finish_directories(target, &mut nested, Some(&whole))?;
             if self.failed.contains(&index) {
-                continue;
+                return Ok(());
             }
             match &entry.kind {
                 Kind::Symlink { .. } | Kind::HardLink { .. } if links => {
@@ -223,7 +229,8 @@ impl<'a, R: ReadAt> Job<'a, R> {
                 Kind::Directory if directories => unsorted.push((path, entry)),
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         self.finish_directories(target, &mut nested, None)?;
         deepest_first(&mut unsorted, |(path, _)| path);
         unsorted.iter().try_for_each(|(path, entry)| self.finish_directory(target, path, entry))

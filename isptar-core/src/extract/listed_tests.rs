@@ -114,7 +114,7 @@ pub(super) fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 /// Makes a tree of every kind of thing that needs no rights.
-fn plant(root: &Path) {
+pub(super) fn plant(root: &Path) {
     for name in ["d/e/f", "closed", "a.b", "a"] {
         fs::create_dir_all(root.join(name)).unwrap();
     }
@@ -138,7 +138,7 @@ fn plant(root: &Path) {
     fs::set_permissions(root.join("a"), Permissions::from_mode(0o711)).unwrap();
 }
 
-fn archive_of(root: &Path) -> Bytes {
+pub(super) fn archive_of(root: &Path) -> Bytes {
     let mut bytes = Vec::new();
     let options = CreateOptions { directory: root.into(), ..CreateOptions::default() };
     let mut sink = WriteSink::new(&mut bytes);
@@ -146,7 +146,7 @@ fn archive_of(root: &Path) -> Bytes {
     bytes
 }
 
-fn open_closed(root: &Path) {
+pub(super) fn open_closed(root: &Path) {
     fs::set_permissions(root.join("closed"), Permissions::from_mode(0o700)).unwrap();
 }
 

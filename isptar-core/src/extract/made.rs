@@ -2,9 +2,11 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -77,7 +79,7 @@ pub(super) trait Known {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &[u8]) -> bool;
 }
 
-impl Known for OwnedFd {
+impl Known for Arc<OwnedFd> {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &[u8]) -> bool {
         is_at(directory, name, self) == Ok(true)
     }
@@ -183,7 +185,7 @@ impl<'a, T: Known> Made<'a, T> {
     }
 }
 
-impl<'a> Made<'a, OwnedFd> {
+impl<'a> Made<'a, Arc<OwnedFd>> {
     /// Makes a file under a temporary name that belongs to `name`, locked while it is written. What a
     /// killed run may have left there is looked at again by [`Self::finish`], anything else told and
     /// left alone. `is_member` says whether this run restores a member under such a name.
@@ -218,8 +220,13 @@ impl<'a> Made<'a, OwnedFd> {
         Ok(Self { wrecks, ..Self::new(directory, name, false, site, create_file)? })
     }
 
-    /// Gives it its name as [`Self::publish`] does; then removes what killed runs left of it: what
-    /// begins as it does, so that no byte is lost with it.
+    /// Puts it aside, so that it can be written without the directory at hand.
+    pub(super) fn pause(self) -> Paused {
+        Paused { temporary: self.temporary, wrecks: self.wrecks, value: self.value }
+    }
+
+    /// Gives it its name as [`Self::publish`] does; then removes what killed runs left of it: that
+    /// of which it has all bytes, so that none is lost with it.
     pub(super) fn finish(
         mut self,
         finished: Result<()>,
@@ -230,7 +237,7 @@ impl<'a> Made<'a, OwnedFd> {
         let wrecks = std::mem::take(&mut self.wrecks);
         let directory = self.directory;
         let removable = |(name, file): &(Vec<u8>, OwnedFd)| {
-            begins_as(file, &self.value) && is_at(directory, name, file) == Ok(true)
+            is_part_of(file, &self.value) && is_at(directory, name, file) == Ok(true)
         };
         let removable: Vec<bool> = wrecks.iter().map(removable).collect();
         let outcome = self.publish(finished, over, site)?;
@@ -248,27 +255,70 @@ impl<'a> Made<'a, OwnedFd> {
     }
 }
 
-/// Returns whether all bytes of a file are the first ones of another.
-fn begins_as(file: &OwnedFd, whole: &OwnedFd) -> bool {
-    let (mut some, mut other) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+/// A file that was made, apart from its directory.
+#[derive(Debug)]
+pub(super) struct Paused {
+    temporary: Option<Vec<u8>>,
+    wrecks: Vec<(Vec<u8>, OwnedFd)>,
+    pub(super) value: Arc<OwnedFd>,
+}
+
+impl Paused {
+    /// Goes back to the directory and the name that it was made with.
+    pub(super) fn resume<'a>(
+        self,
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+    ) -> Made<'a, Arc<OwnedFd>> {
+        let Self { temporary, wrecks, value } = self;
+        Made { directory, name, temporary, wrecks, value }
+    }
+}
+
+/// Returns whether all bytes of a file stand at the same places in another. Holes have no bytes: big
+/// files are not written from front to back.
+fn is_part_of(file: &OwnedFd, whole: &OwnedFd) -> bool {
     let mut offset = 0;
     loop {
-        let Ok(len) = rustix::io::pread(file, &mut some, offset) else { return false };
+        let data = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+            Ok(data) => data..rustix::fs::seek(file, SeekFrom::Hole(data)).unwrap_or(u64::MAX),
+            Err(Errno::NXIO) => return true,
+            // Not every file system knows its holes.
+            Err(_) => offset..u64::MAX,
+        };
+        match is_same(file, whole, data.clone()) {
+            Some(end) if end == data.end => offset = end,
+            Some(_) => return true,
+            None => return false,
+        }
+    }
+}
+
+/// Compares the bytes in a range, up to the end of the first file; returns where that is, when they
+/// are the same.
+fn is_same(file: &OwnedFd, whole: &OwnedFd, range: Range<u64>) -> Option<u64> {
+    let (mut some, mut other) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut offset = range.start;
+    while offset < range.end {
+        let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+        let most = left.min(some.len());
+        let len = rustix::io::pread(file, &mut some[..most], offset).ok()?;
         if len == 0 {
-            return true;
+            break;
         }
         let mut have = 0;
         while have < len {
             match rustix::io::pread(whole, &mut other[have..len], offset + have as u64) {
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => return None,
                 Ok(count) => have += count,
             }
         }
         if some[..len] != other[..len] {
-            return false;
+            return None;
         }
         offset += len as u64;
     }
+    Some(offset)
 }
 
 /// Renames within a directory; fails with `EXIST` when what has the name may not be replaced.
@@ -392,7 +442,7 @@ fn temporary_of(number: u64) -> Vec<u8> {
     name
 }
 
-fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+fn create_file(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Arc<OwnedFd>> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, UNFINISHED)
+    rustix::fs::openat(directory, name, flags, UNFINISHED).map(Arc::new)
 }

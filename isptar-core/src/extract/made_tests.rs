@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::made::{Made, Over, Wreck, temporary_name_of};
@@ -73,6 +73,24 @@ fn what_a_killed_run_left_is_removed_and_told() {
         assert!(world.told.lines[0].contains("left beside it by an earlier run"));
         assert_eq!(fs::read(world.path("f")).unwrap(), CONTENT);
         world.no_temporaries();
+    }
+}
+
+#[test]
+fn what_a_killed_run_wrote_out_of_order_is_removed() {
+    for (wrong, left) in [(false, 1), (true, 2)] {
+        let mut world = World::new();
+        let content: Vec<u8> = (0..3u32 << 20).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let path = temporary(&world);
+        let wreck = File::create(&path).unwrap();
+        let mut chunk = content[1 << 20..2 << 20].to_vec();
+        chunk[77_777] ^= u8::from(wrong);
+        wreck.write_all_at(&chunk, 1 << 20).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o200)).unwrap();
+        let report = world.restore(vec![file("f", &content)]);
+        assert_eq!((report.files, world.told.lines.len()), (1, 1), "{:?}", world.told.lines);
+        assert!(fs::read(world.path("f")).unwrap() == content);
+        assert_eq!(fs::read_dir(world.path("")).unwrap().count(), left);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The extract job: from an archive to a tree of files.
 
+mod big;
 mod contents;
 mod directory;
 mod hand;

@@ -8,7 +8,7 @@ use super::target::hash;
 use super::{ExtractOptions, clean};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Entry, EntryRef, Kind, KindRef};
 use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::{MemberPath, SafePath};
@@ -41,14 +41,27 @@ impl Plan {
     ) -> Result<Self> {
         let last = (!archive.info().sorted).then(HashMap::new);
         let mut plan = Self { last, ..Self::default() };
-        for (index, entry) in (0..).zip(entries(archive, selection)) {
-            match entry {
-                Ok(entry) => plan.add(index, &entry, selection, options, archive.limits()),
-                // The job tells it.
-                Err(Error::CorruptLine { .. }) => {}
-                Err(error) => return Err(error),
+        let (mut files, mut bytes) = (0, 0u64);
+        let plain = |entry: &EntryRef<'_>| {
+            let plain = matches!(entry.kind, KindRef::File { .. })
+                && !may_look_temporary(entry.path.as_bytes());
+            if plain {
+                files += 1;
+                bytes = bytes.saturating_add(entry.kind.size());
             }
-        }
+            !plain
+        };
+        each(archive, selection, plain, |index, entry| match entry {
+            Ok(entry) => {
+                plan.add(index, &entry, selection, options, archive.limits());
+                Ok(())
+            }
+            // The job tells it.
+            Err(Error::CorruptLine { .. }) => Ok(()),
+            Err(error) => Err(error),
+        })?;
+        plan.members += files;
+        plan.bytes = plan.bytes.saturating_add(bytes);
         Ok(plan)
     }
 
@@ -69,7 +82,7 @@ impl Plan {
         });
         match &entry.kind {
             Kind::Directory => self.directories = true,
-            Kind::File { .. } if may_look_temporary(&entry.path) => {
+            Kind::File { .. } if may_look_temporary(entry.path.as_bytes()) => {
                 let path = restored_as(&entry.path, options, limits).filter(looks_temporary);
                 self.lookalikes.extend(path.as_ref().map(hash));
             }
@@ -105,8 +118,7 @@ fn restored_as(path: &MemberPath, options: &ExtractOptions, limits: &Limits) -> 
 }
 
 /// Returns whether a name may be one for which [`looks_temporary`] holds: that is seldom so.
-fn may_look_temporary(path: &MemberPath) -> bool {
-    let path = path.as_bytes();
+fn may_look_temporary(path: &[u8]) -> bool {
     path.windows(TEMPORARY.len()).any(|part| part == TEMPORARY)
 }
 
@@ -127,6 +139,30 @@ pub(super) fn entries<'a, R: ReadAt>(
         Err(_) => true,
     };
     Box::new(archive.entries().filter(meant))
+}
+
+/// Goes over the entries that are meant, with their positions. Where all of a sorted archive are,
+/// those that `wants` does not are passed over without a copy.
+pub(super) fn each<R: ReadAt>(
+    archive: &Archive<R>,
+    selection: &Selection,
+    mut wants: impl FnMut(&EntryRef<'_>) -> bool,
+    mut take: impl FnMut(u64, Result<Entry>) -> Result<()>,
+) -> Result<()> {
+    if !selection.is_empty() || !archive.info().sorted {
+        let mut meant = (0..).zip(entries(archive, selection));
+        return meant.try_for_each(|(index, entry)| take(index, entry));
+    }
+    let mut all = archive.entries();
+    let mut index = 0;
+    while let Some(entry) = all.next_ref() {
+        match entry {
+            Ok(entry) if !wants(&entry) => {}
+            entry => take(index, entry.map(EntryRef::into_owned))?,
+        }
+        index += 1;
+    }
+    Ok(())
 }
 
 /// Sorts paths and drops those that are within another one.

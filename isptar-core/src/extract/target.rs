@@ -8,13 +8,15 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
+use super::big::Big;
 use super::directory::{ACL_ACCESS, ACL_DEFAULT, Directories, Missing, in_the_way};
-use super::hand::{Decision, Hand, Identity, Outcome, Put, Source, Spot};
+use super::hand::{Begun, Decision, Hand, Identity, Outcome, Put, Source, Spot};
 use super::hand::{identity, kind_of, looks_temporary, stat};
-use super::made::Made;
+use super::made::{Made, Paused};
 use super::metadata::Place;
 use super::notes::{Notes, Site, Watch, shown};
 use super::place::Directory;
+use super::worker::Destined;
 use super::{ExtractOptions, Overwrite};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
@@ -48,6 +50,12 @@ impl Written {
             self.things.insert(hash, identity);
         }
     }
+}
+
+/// What became of a big file.
+pub(super) struct Finished {
+    pub(super) result: Result<Put>,
+    pub(super) notes: Notes,
 }
 
 /// Returns a hash that stands for a name.
@@ -178,9 +186,9 @@ impl Target {
         self.put(path, entry, |hand, site, spot| hand.special(site, spot, xattrs, notes))
     }
 
-    /// Takes names of members that look like temporary files.
-    pub(super) fn note_lookalikes(&mut self, hashes: HashSet<u64>) {
-        self.lookalikes = hashes;
+    /// Takes hashes of the names of all members that look like temporary files.
+    pub(super) fn note_lookalikes(&mut self, hashes: &HashSet<u64>) {
+        self.lookalikes.clone_from(hashes);
     }
 
     /// Goes to the directory of a member that is no directory, which is made if it is missing.
@@ -193,6 +201,39 @@ impl Target {
             Some(_) => Ok(Arc::clone(self.directories.current())),
             None => Err(in_the_way(&entry.path, FileType::Directory, b"")),
         }
+    }
+
+    /// Begins to write a big file, which the digest of others completes; `Err` is what became of it
+    /// already.
+    pub(super) fn begin(
+        &mut self,
+        destined: &Destined,
+        entry: &Entry,
+        notes: &mut Notes,
+    ) -> Result<Result<(Decision, Paused), Put>> {
+        let root = self.directories.root();
+        let site = Site { root: &root, path: &destined.path, entry };
+        let spot = destined.spot(&self.lookalikes);
+        let decision = self.hand.decide(site, spot)?;
+        if decision == Decision::Keep {
+            return Ok(Err(self.hand.kept(site, spot)?));
+        }
+        let begun = self.hand.begin(site, spot, decision, notes)?;
+        Ok(Ok((decision, begun.made.pause())))
+    }
+
+    /// Gives a big file its metadata and its name, or removes it.
+    pub(super) fn finish(&mut self, mut big: Big, failed: Option<Error>) -> Finished {
+        let root = self.directories.root();
+        let what = Arc::clone(&big.what);
+        let site = Site { root: &root, path: &what.destined.path, entry: &what.entry };
+        let spot = what.destined.spot(&self.lookalikes);
+        let written = failed.map_or_else(|| big.complete(site), Err);
+        let Big { paused, decision, xattrs, mut notes, .. } = big;
+        let made = paused.resume(what.directory().handle(), spot.name);
+        let begun = Begun { made, decision };
+        let result = self.hand.finish(begun, written, site, spot, &xattrs, &mut notes);
+        Finished { result, notes }
     }
 
     /// Goes to the directory of a member that is no directory, and has it put there.

@@ -97,7 +97,7 @@ pub(super) fn safe(path: &str) -> SafePath {
 pub(super) struct Told {
     pub(super) lines: Vec<String>,
     pub(super) progress: u64,
-    stop_after: Option<u64>,
+    pub(super) stop_after: Option<u64>,
 }
 
 impl Observer for Told {

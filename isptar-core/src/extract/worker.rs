@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::hand::{Hand, Identity, Outcome, Put, Source, Spot};
+use super::big::{Buffers, ChunkJob, Written};
+use super::hand::{Hand, Identity, Put, Source, Spot};
 use super::notes::{Notes, Site, Watch};
 use super::place::Directory;
 use super::{ExtractOptions, is_fatal};
-use crate::archive::{Archive, Member, Rereads};
+use crate::archive::{Archive, ChunkReader, Member, Rereads};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::ReadAt;
@@ -30,7 +31,7 @@ pub(super) struct Task {
 #[derive(Debug)]
 pub(super) enum Todo {
     /// Nothing more: this became of it.
-    Tell(Result<Option<Outcome>>),
+    Tell(Result<Option<Put>>),
     /// To check its headers; then there is this to be told.
     Check(Result<()>),
     /// To restore it.
@@ -45,6 +46,18 @@ pub(super) struct Destined {
     /// See [`Spot`].
     pub(super) own: Option<Identity>,
     pub(super) wanted: bool,
+}
+
+impl Destined {
+    pub(super) fn spot<'s>(&'s self, lookalikes: &'s HashSet<u64>) -> Spot<'s> {
+        Spot {
+            directory: &self.directory,
+            name: self.path.components().next_back().unwrap_or_default(),
+            own: self.own,
+            wanted: self.wanted,
+            lookalikes,
+        }
+    }
 }
 
 /// What became of an entry.
@@ -65,6 +78,20 @@ pub(super) struct Batch {
     pub(super) run: Option<Arc<Rereads>>,
 }
 
+/// What is handed out.
+#[derive(Debug)]
+pub(super) enum Work {
+    Batch(Batch),
+    Chunk(ChunkJob),
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    Batch(Vec<Turn>),
+    Chunk(Result<Written>),
+}
+
 /// What all workers share.
 pub(super) struct Shared<'a, R> {
     pub(super) archive: &'a Archive<R>,
@@ -72,6 +99,7 @@ pub(super) struct Shared<'a, R> {
     /// The target, for messages alone.
     pub(super) root: Arc<Path>,
     pub(super) lookalikes: &'a HashSet<u64>,
+    pub(super) buffers: Buffers,
     /// The job was given up.
     pub(super) stop: AtomicBool,
 }
@@ -91,15 +119,26 @@ pub(super) struct Worker<'s, 'a, R> {
     hand: Hand,
     /// The member that was opened last: its stream may be that of the next one, too.
     previous: Option<Member<'a, R>>,
+    chunks: ChunkReader<'a, R>,
 }
 
 impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
     pub(super) fn new(shared: &'s Shared<'a, R>) -> Self {
-        Self { shared, hand: Hand::new(shared.options), previous: None }
+        let chunks = ChunkReader::new(shared.archive);
+        Self { shared, hand: Hand::new(shared.options), previous: None, chunks }
+    }
+
+    pub(super) fn work(&mut self, work: Work) -> Done {
+        match work {
+            Work::Batch(batch) => Done::Batch(self.batch(batch)),
+            Work::Chunk(job) => Done::Chunk(self.shared.go_on().and_then(|()| {
+                job.write(&mut self.chunks, &self.shared.root, &self.shared.buffers)
+            })),
+        }
     }
 
     /// Does a batch; what comes after the end of the job is left out.
-    pub(super) fn work(&mut self, batch: Batch) -> Vec<Turn> {
+    fn batch(&mut self, batch: Batch) -> Vec<Turn> {
         let mut turns = Vec::with_capacity(batch.tasks.len());
         for task in batch.tasks {
             let turn = self.turn(task, batch.run.as_ref());
@@ -118,9 +157,8 @@ impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
 
     fn turn(&mut self, task: Task, run: Option<&Arc<Rereads>>) -> Turn {
         let Task { index, hash, entry, mut notes, todo } = task;
-        let put = |outcome| Put { outcome, identity: None };
         let result = match todo {
-            Todo::Tell(result) => result.map(|outcome| outcome.map(put)),
+            Todo::Tell(result) => result,
             Todo::Check(then) => self.open(&entry, run).and_then(|member| {
                 self.previous = Some(member);
                 then.map(|()| None)
@@ -147,15 +185,8 @@ impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
         notes: &mut Notes,
     ) -> Result<Put> {
         let mut member = self.open(entry, run)?;
-        let Destined { path, directory, own, wanted } = destined;
-        let site = Site { root: &self.shared.root, path, entry };
-        let spot = Spot {
-            directory,
-            name: path.components().next_back().unwrap_or_default(),
-            own: *own,
-            wanted: *wanted,
-            lookalikes: self.shared.lookalikes,
-        };
+        let site = Site { root: &self.shared.root, path: &destined.path, entry };
+        let spot = destined.spot(self.shared.lookalikes);
         let mut watch = self.shared;
         let put = match entry.kind {
             Kind::File { .. } => self.hand.file(site, spot, &mut member, notes, &mut watch),

@@ -72,7 +72,7 @@ pub(super) fn stream(
 }
 
 /// Refuses a piece that leaves the file; returns its end.
-fn check(piece: Piece<'_>, size: u64, site: Site<'_>) -> Result<u64> {
+pub(super) fn check(piece: Piece<'_>, size: u64, site: Site<'_>) -> Result<u64> {
     let len = piece.bytes.len() as u64;
     let end = piece.offset.checked_add(len).filter(|&end| end <= size);
     end.ok_or_else(|| Error::CorruptMember {
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
         Self { file, holes, end: 0, site }
     }
 
-    fn write(&mut self, piece: Piece<'_>) -> Result<()> {
+    pub(super) fn write(&mut self, piece: Piece<'_>) -> Result<()> {
         if !self.holes {
             return self.write_at(piece.bytes, piece.offset);
         }
@@ -128,6 +128,11 @@ impl<'a> Writer<'a> {
             self.end = self.end.max(offset);
         }
         Ok(())
+    }
+
+    /// Returns where what was written ends.
+    pub(super) fn end(&self) -> u64 {
+        self.end
     }
 
     /// Gives the file its size, which a hole at its end has not yet.

@@ -42,7 +42,7 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let text = self.rest?;
-        let end = text.iter().position(|&byte| byte == self.separator);
+        let end = memchr::memchr(self.separator, text);
         let (field, rest) = match end.and_then(|at| text.split_at_checked(at)) {
             Some((field, rest)) => (field, rest.get(1..)),
             None => (text, None),
@@ -58,7 +58,7 @@ impl<'a> Iterator for Fields<'a> {
 ///
 /// [`FormatError::Invalid`] when an escape is none of the three.
 pub fn unescape<'a>(field: &'static str, text: &'a [u8]) -> Result<Cow<'a, [u8]>, FormatError> {
-    if !text.contains(&b'\\') {
+    if memchr::memchr(b'\\', text).is_none() {
         return Ok(Cow::Borrowed(text));
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -92,12 +92,15 @@ pub fn decimal(field: &'static str, text: &[u8]) -> Result<u64, FormatError> {
     if text.is_empty() || (text.len() > 1 && text.starts_with(b"0")) {
         return Err(invalid());
     }
-    text.iter()
-        .try_fold(0u64, |value, byte| {
-            let digit = byte.checked_sub(b'0').filter(|&digit| digit <= 9)?;
-            value.checked_mul(10)?.checked_add(u64::from(digit))
-        })
-        .ok_or_else(invalid)
+    let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9);
+    if text.len() < 20 {
+        // So few digits cannot be too many.
+        let add =
+            |value: u64, byte| Some(value.wrapping_mul(10).wrapping_add(u64::from(digit(byte)?)));
+        return text.iter().try_fold(0, add).ok_or_else(invalid);
+    }
+    let add = |value: u64, byte| value.checked_mul(10)?.checked_add(u64::from(digit(byte)?));
+    text.iter().try_fold(0, add).ok_or_else(invalid)
 }
 
 /// Reads a decimal number that may have a minus before it.

@@ -72,10 +72,12 @@ fn nanos(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let mut nine = digits.iter().chain(std::iter::repeat(&b'0')).take(9);
-    nine.try_fold(0u32, |value, digit| {
+    let nine = digits.get(..9).unwrap_or(digits);
+    let value = nine.iter().try_fold(0u32, |value, digit| {
         value.checked_mul(10)?.checked_add(u32::from(digit.checked_sub(b'0')?))
-    })
+    })?;
+    let zeros = u32::try_from(nine.len()).ok().and_then(|len| 9u32.checked_sub(len))?;
+    value.checked_mul(10u32.checked_pow(zeros)?)
 }
 
 impl fmt::Display for Timestamp {

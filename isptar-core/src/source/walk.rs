@@ -22,7 +22,7 @@ use crate::path::MemberPath;
 
 /// How many directories on the way down are kept open; at least 2. The others are opened again,
 /// and found to be the same, when the walk comes back to them.
-const MAX_HANDLES: usize = 8;
+const MAX_HANDLES: usize = 6;
 
 /// How often something is looked at again that changes between two looks.
 const LOOKS: usize = 3;

@@ -10,7 +10,7 @@ use isptar_core::{
 use proptest::prelude::*;
 
 use super::forge::{Forge, deflated, tar_of};
-use super::support::{Item, build, dir, file, link, noise, other, scan};
+use super::support::{Item, build, dir, file, link, listed, noise, other, scan};
 
 /// The sound archive from which lies are made.
 fn sound() -> Vec<Item> {
@@ -62,6 +62,7 @@ fn errors(bytes: &[u8], truth: &Truth) -> Vec<String> {
         Ok(archive) => archive,
         Err(error) => return vec![error.to_string()],
     };
+    listed(&archive);
     for entry in archive.entries() {
         match entry {
             Ok(entry) => read_entry(&archive, &entry, truth, &mut errors),

@@ -1,12 +1,14 @@
 //! Archives in memory, and readers of them that count, stutter or know nothing of isptar.
 
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use isptar_core::archive::BlockEntries;
 use isptar_core::{
-    Archive, ArchiveWriter, Content, Details, Entry, Error, Kind, MemberHeader, ReadAt, Result,
-    TarReader, Timestamp, WriteSink, WriterOptions, Written,
+    Archive, ArchiveWriter, Content, Details, Entry, EntryRef, Error, Kind, MemberHeader, ReadAt,
+    Result, TarReader, Timestamp, WriteSink, WriterOptions, Written,
 };
 
 /// A member to be written: its headers, what is recorded beside them, and its data.
@@ -76,6 +78,38 @@ pub(crate) fn build(items: &[Item], level_of: u8) -> Vec<u8> {
 /// Returns all entries, which must be readable.
 pub(crate) fn entries<R: ReadAt>(archive: &Archive<R>) -> Vec<Entry> {
     archive.entries().collect::<Result<_>>().unwrap()
+}
+
+/// Returns what the listing gives, up to the error that ends it; it must be the same entry by entry
+/// and block by block, on any number of threads.
+pub(crate) fn listed<R: ReadAt>(archive: &Archive<R>) -> (Vec<Entry>, Vec<String>) {
+    let (mut entries, mut errors) = (Vec::new(), Vec::new());
+    for entry in archive.entries() {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    for threads in [1, 2, 7] {
+        let mut mapped = (Vec::new(), Vec::new());
+        let own = |entries: &mut BlockEntries<'_, R>| {
+            entries.map(|entry| entry.map(EntryRef::into_owned)).collect::<Vec<_>>()
+        };
+        let each = |block: Vec<Result<Entry>>| {
+            for entry in block {
+                match entry {
+                    Ok(entry) => mapped.0.push(entry),
+                    Err(error) => mapped.1.push(error.to_string()),
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let ended = archive.map_blocks(None, NonZero::new(threads), own, each);
+        mapped.1.extend(ended.err().map(|error| error.to_string()));
+        assert!(mapped.0 == entries, "other entries on {threads} threads");
+        assert_eq!(mapped.1, errors, "{threads} threads");
+    }
+    (entries, errors)
 }
 
 /// Returns the content of an entry; nothing of what has none.

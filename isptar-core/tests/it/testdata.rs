@@ -147,6 +147,7 @@ fn outcome(bytes: &[u8]) -> String {
         Err(Error::NotIsptar(_)) => return scanned(bytes),
         Err(error) => return format!("error: {error}"),
     };
+    super::support::listed(&archive);
     let listed = match archive.entries().collect::<Result<Vec<_>, _>>() {
         Ok(listed) => listed,
         Err(error) => return format!("error: {error}"),
