@@ -1,16 +1,19 @@
-//! Packing one chunk, and reading a file of many chunks: text and noise.
+//! Packing one chunk, and reading a file of many chunks, text and noise, and many tiny files.
+//! Members are decoded by libdeflate, in verify and front to back by zlib-rs.
 
 use std::hint::black_box;
 use std::io;
+use std::num::NonZero;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use isptar_benches::{archive_of, noise, text};
+use isptar_benches::{archive, archive_of, noise, text};
 use isptar_core::codec::Packer;
-use isptar_core::{Archive, Limits, TarReader};
+use isptar_core::{Archive, Content as _, Limits, Selection, TarReader, VerifyOptions, verify};
 
 const CHUNK: usize = 1 << 20;
 const FILE: usize = 16 << 20;
+const TINY: u64 = 2000;
 
 fn pack(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pack");
@@ -57,5 +60,37 @@ fn unpack(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pack, unpack);
+/// All members of an archive of tiny files, whose streams cost more than their bytes.
+fn tiny(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tiny");
+    group.sample_size(10).measurement_time(Duration::from_secs(4));
+    group.throughput(Throughput::Elements(TINY));
+    for level in [0, 6] {
+        let bytes = archive(TINY, level, false).expect("an archive in memory");
+        let opened = Archive::open(&bytes).expect("an archive of ours");
+        let entries: Vec<_> = opened.entries().map(|entry| entry.expect("an entry")).collect();
+        group.bench_function(BenchmarkId::new("members", level), |bencher| {
+            bencher.iter(|| {
+                let mut previous = None;
+                for entry in &entries {
+                    let mut member = opened.next_member(previous, entry).expect("a member");
+                    while member.next_piece().expect("a piece").is_some() {}
+                    previous = Some(member);
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("verify", level), |bencher| {
+            let mut options = VerifyOptions::default();
+            options.threads = NonZero::new(1);
+            bencher.iter(|| {
+                let everything = Selection::default();
+                let report = verify(&opened, &everything, &options, &mut ());
+                assert!(report.expect("a report").is_good());
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pack, unpack, tiny);
 criterion_main!(benches);

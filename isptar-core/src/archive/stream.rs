@@ -20,7 +20,14 @@ pub(super) struct StreamReader<'a, R> {
     fetched: Fetched<'a, R>,
     whole: WholeUnpacker,
     /// For streams that are not fetched whole.
-    pieces: Option<Box<(RangeReader<&'a Tailed<R>>, Unpacker)>>,
+    pieces: Option<Box<Pieces<'a, R>>>,
+}
+
+/// Decodes streams piece by piece.
+#[derive(Debug)]
+struct Pieces<'a, R> {
+    reader: RangeReader<&'a Tailed<R>>,
+    unpacker: Unpacker,
 }
 
 /// What became of a stream.
@@ -83,8 +90,9 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
 
     fn read_pieces(&mut self, offset: u64, packed: u64, limit: u64, out: &mut Vec<u8>) -> Decoded {
         let source = self.fetched.source;
-        let make = || Box::new((RangeReader::new(source, 0, 0, READ), Unpacker::new()));
-        let (reader, unpacker) = &mut **self.pieces.get_or_insert_with(make);
+        let reader = || RangeReader::new(source, 0, 0, READ);
+        let make = || Box::new(Pieces { reader: reader(), unpacker: Unpacker::new() });
+        let Pieces { reader, unpacker } = &mut **self.pieces.get_or_insert_with(make);
         unpacker.reset();
         reader.seek(offset, offset.saturating_add(packed));
         let mut input = Watched::new(reader);

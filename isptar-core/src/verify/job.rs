@@ -36,7 +36,7 @@ const ENTRY: usize = 640;
 
 /// Work for another thread.
 pub(super) enum Work {
-    Batch(Batch, Arc<Rereads>),
+    Batch(Box<Batch>, Arc<Rereads>),
     Chunk(ChunkJob),
 }
 
@@ -63,7 +63,7 @@ pub(super) fn verify<R: ReadAt>(
         if options.quick { NonZero::<usize>::MIN } else { parallel::threads(options.threads) };
     let state = || (Looker::new(ground), ChunkReader::strict(archive));
     let work = |(looker, chunks): &mut (Looker<'_, R>, ChunkReader<'_, R>), work| match work {
-        Work::Batch(batch, run) => Done::Batch(looker.look(batch, run, &|| Ok(()))),
+        Work::Batch(batch, run) => Done::Batch(looker.look(*batch, run, &|| Ok(()))),
         Work::Chunk(chunk) => Done::Chunk(chunk.read(chunks)),
     };
     in_order(threads, state, work, |lane| {
@@ -237,7 +237,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         while lane.is_full() || lane.len() >= self.most {
             self.pop(lane)?;
         }
-        lane.push(Work::Batch(batch, self.ground.archive.rereads()), weight);
+        lane.push(Work::Batch(Box::new(batch), self.ground.archive.rereads()), weight);
         Ok(())
     }
 
