@@ -66,8 +66,9 @@ impl World {
         assert_eq!((report.files, report.bytes, report.failed), (FILES, self.bytes, 0));
     }
 
-    fn verify(&self) {
-        let options = VerifyOptions::default();
+    fn verify(&self, threads: Option<NonZero<usize>>) {
+        let mut options = VerifyOptions::default();
+        options.threads = threads;
         let report =
             verify(&self.open(), &Selection::default(), &options, &mut ()).expect("a report");
         assert_eq!((report.bytes, report.damaged), (self.bytes, 0));
@@ -95,8 +96,10 @@ fn jobs(criterion: &mut Criterion) {
             let again = || world.remove_target();
             bencher.iter_batched(again, |()| world.extract(threads), BatchSize::PerIteration);
         });
+        group.bench_function(BenchmarkId::new("verify", count), |bencher| {
+            bencher.iter(|| world.verify(threads));
+        });
     }
-    group.bench_function("verify", |bencher| bencher.iter(|| world.verify()));
     group.finish();
 }
 
