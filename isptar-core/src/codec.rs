@@ -18,7 +18,6 @@ use libdeflater::{CompressionLvl, Compressor};
 use crate::error::FormatError;
 use crate::format::gzip;
 use crate::limits::Raise;
-use crate::small::{self, SmallPacker};
 
 pub(crate) use unpack::Unpacker;
 pub(crate) use whole::{WholeUnpacker, check_packed};
@@ -30,8 +29,6 @@ pub const MAX_LEVEL: u8 = 12;
 pub struct Packer {
     /// `None` stores.
     compressor: Option<Compressor>,
-    /// For small streams, at levels where it is as good.
-    small: Option<SmallPacker>,
 }
 
 impl std::fmt::Debug for Packer {
@@ -43,10 +40,9 @@ impl std::fmt::Debug for Packer {
 impl Packer {
     /// Makes a packer of a level: 0 stores, levels above [`MAX_LEVEL`] are taken for it.
     pub fn new(level: u8) -> Self {
-        let small = (1..=9).contains(&level).then(|| SmallPacker::new(level));
         let level = i32::from(level.min(MAX_LEVEL));
         let level = CompressionLvl::new(level).ok().filter(|_| level > 0);
-        Self { compressor: level.map(Compressor::new), small }
+        Self { compressor: level.map(Compressor::new) }
     }
 
     /// Appends a stream with `data`: deflated, or stored when that is not larger or `data` does
@@ -54,15 +50,7 @@ impl Packer {
     pub fn pack(&mut self, data: &[u8], out: &mut Vec<u8>) {
         let crc = crc32fast::hash(data);
         let start = out.len();
-        if let Some(small) = self.small.as_mut().filter(|_| data.len() <= small::MOST) {
-            out.extend_from_slice(&gzip::HEAD);
-            small.deflate(data, out);
-            out.extend_from_slice(&gzip::tail(crc, data.len() as u64));
-            if out.len() - start < gzip::stored_len(data.len()) {
-                return;
-            }
-            out.truncate(start);
-        } else if let Some(compressor) = self.compressor.as_mut().filter(|_| !is_dense(data)) {
+        if let Some(compressor) = self.compressor.as_mut().filter(|_| !is_dense(data)) {
             out.extend_from_slice(&gzip::HEAD);
             let body = out.len();
             out.resize(body + compressor.deflate_compress_bound(data.len()), 0);

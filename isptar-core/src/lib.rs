@@ -19,7 +19,6 @@ pub mod path;
 pub mod repair;
 pub mod scan;
 pub mod select;
-mod small;
 pub mod source;
 pub mod verify;
 pub mod writer;

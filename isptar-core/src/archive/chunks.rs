@@ -275,7 +275,7 @@ mod tests {
     fn bytes() -> Vec<u8> {
         let chunk = usize::try_from(chunk_size(0)).unwrap();
         let content: Vec<u8> =
-            (0..3 * chunk + 100).map(|at| u8::try_from((at * at >> 13) & 0xff).unwrap()).collect();
+            (0..3 * chunk + 100).map(|at| u8::try_from(((at * at) >> 13) & 0xff).unwrap()).collect();
         let mut bytes = Vec::new();
         let sink = WriteSink::new(&mut bytes);
         let mut writer = ArchiveWriter::new(sink, &WriterOptions::default()).unwrap();

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::FormatError;
+use crate::format::BLOCK;
 
 /// What may be decoded again at least, whatever the archive is like.
 const AT_LEAST: u64 = 64 << 20;
@@ -71,14 +72,20 @@ impl Rereads {
         self.again.fetch_add(part.again(), Ordering::Relaxed);
     }
 
-    /// Notes that the streams at `range` are decoded once, by whoever does not count them; returns
-    /// `false`, and notes nothing, when they are not behind all others.
+    /// Notes that the streams at `range` are decoded once, by whoever says afterwards with
+    /// [`Self::gave`] what came of that; returns `false`, and notes nothing, when they are not
+    /// behind all others.
     pub(crate) fn goes_forward(&self, range: Range<u64>) -> bool {
         let forward = range.start >= self.end.load(Ordering::Relaxed);
         if forward {
             self.count(range.start, range.end.saturating_sub(range.start), 0);
         }
         forward
+    }
+
+    /// Counts a member with `size` bytes of content, which came of streams that go forward.
+    pub(crate) fn gave(&self, size: u64) {
+        self.once.fetch_add(size.saturating_add(BLOCK as u64), Ordering::Relaxed);
     }
 
     /// Counts a stream at `offset`: its `packed` bytes gave `real` ones.
@@ -106,6 +113,17 @@ mod tests {
             rereads.check(offset * 10).unwrap();
             rereads.count(offset * 10, 10, 4 << 20);
         }
+    }
+
+    #[test]
+    fn what_goes_forward_raises_the_limit_by_what_came_of_it() {
+        let rereads = Rereads::new(0);
+        assert!(rereads.goes_forward(0..10) && rereads.goes_forward(10..20));
+        assert!(!rereads.goes_forward(0..10));
+        let before = rereads.limit();
+        rereads.gave(1 << 20);
+        assert_eq!(rereads.limit() - before, TIMES * ((1 << 20) + 512));
+        assert_eq!(rereads.again(), 0);
     }
 
     #[test]

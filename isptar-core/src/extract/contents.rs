@@ -377,6 +377,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             let Finished { result, mut notes } = self.target.finish(big, None);
             self.under_way.remove(&hash);
             if let Ok(put) = &result {
+                self.job.run.gave(what.entry.kind.size());
                 self.target.written.record(hash, put);
                 if put.outcome == Outcome::Restored {
                     self.job.tell.progress(what.entry.kind.size().saturating_sub(told));
@@ -397,8 +398,11 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
 
     fn tell(&mut self, turns: Vec<Turn>) -> Result<()> {
         for turn in turns {
-            let Turn { index, hash, entry, mut notes, result } = turn;
+            let Turn { index, hash, entry, mut notes, result, is_uncounted } = turn;
             self.under_way.remove(&hash);
+            if is_uncounted && result.is_ok() {
+                self.job.run.gave(entry.kind.size());
+            }
             if let Ok(Some(put)) = &result {
                 self.target.written.record(hash, put);
                 if put.outcome == Outcome::Restored {

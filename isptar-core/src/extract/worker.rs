@@ -68,6 +68,8 @@ pub(super) struct Turn {
     pub(super) entry: Entry,
     pub(super) notes: Notes,
     pub(super) result: Result<Option<Put>>,
+    /// Nobody counted what was decoded for it.
+    pub(super) is_uncounted: bool,
 }
 
 /// Entries that one thread takes care of.
@@ -165,7 +167,7 @@ impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
             }),
             Todo::Put(destined) => self.put(&entry, &destined, run, &mut notes).map(Some),
         };
-        Turn { index, hash, entry, notes, result }
+        Turn { index, hash, entry, notes, result, is_uncounted: run.is_none() }
     }
 
     fn open(&mut self, entry: &Entry, run: Option<&Arc<Rereads>>) -> Result<Member<'a, R>> {

@@ -41,7 +41,7 @@ fn tree() -> tempfile::TempDir {
     fs::hard_link(at("small/1/f1"), at("small/2/again")).unwrap();
     fs::hard_link(at("big"), at("big again")).unwrap();
     fs::write(at("unreadable"), "secret").unwrap();
-    fs::set_permissions(at("unreadable"), PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(at("unreadable"), PermissionsExt::from_mode(0o000)).unwrap();
     tree
 }
 
