@@ -15,7 +15,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     sync::mpsc::{Receiver, Sender, channel},
     sync::{Mutex, PoisonError},
-    thread::{Scope, scope},
+    thread::{Builder, Scope, scope},
 };
 
 // A scheduler that tries out how threads can interleave: see `tests` below.
@@ -55,19 +55,20 @@ pub(crate) fn in_order<J: Send, D: Send, S, T>(
     work: impl Fn(&mut S, J) -> D + Sync,
     drive: impl FnOnce(&mut Lane<'_, J, D>) -> T,
 ) -> T {
+    let mut own = None;
+    let mut alone = |job| work(own.get_or_insert_with(&state), job);
     if threads.get() == 1 {
-        let mut state = state();
-        let mut alone = |job| work(&mut state, job);
-        return drive(&mut Lane::new(threads, Workers::Alone(&mut alone)));
+        return drive(&mut Lane::new(threads, &mut alone, None));
     }
     let (jobs, todo) = channel();
     let (answers, done) = channel();
     let shared = Shared { todo: Mutex::new(todo), stopped: AtomicBool::new(false) };
     let body = |answers: Sender<Answer<D>>| {
-        let mut state = state();
+        let mut own = None;
         while let Some((number, job)) = shared.next() {
             // A panic must reach the thread that waits for this job.
-            let result = catch_unwind(AssertUnwindSafe(|| work(&mut state, job)));
+            let result =
+                catch_unwind(AssertUnwindSafe(|| work(own.get_or_insert_with(&state), job)));
             let failed = result.is_err();
             if answers.send((number, result)).is_err() || failed {
                 break;
@@ -78,17 +79,24 @@ pub(crate) fn in_order<J: Send, D: Send, S, T>(
     scope(|scope| {
         let spawn = |answers| start(scope, body, answers);
         let team = Team { jobs, done, answers, stopped: &shared.stopped, spawn: &spawn, size: 0 };
-        drive(&mut Lane::new(threads, Workers::Team(team)))
+        drive(&mut Lane::new(threads, &mut alone, Some(team)))
     })
 }
 
+/// Starts a worker; returns whether the system had a thread for it.
 fn start<'scope, D: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     body: &'scope (impl Fn(Sender<Answer<D>>) + Sync),
     answers: Sender<Answer<D>>,
-) {
+) -> bool {
     // Nobody waits for one worker alone: the scope waits for all.
-    let _handle = scope.spawn(move || body(answers));
+    #[cfg(not(shuttle))]
+    return Builder::new().spawn_scoped(scope, move || body(answers)).is_ok();
+    #[cfg(shuttle)]
+    {
+        let _handle = scope.spawn(move || body(answers));
+        true
+    }
 }
 
 /// What all workers share.
@@ -109,7 +117,9 @@ impl<J> Shared<J> {
 
 /// Takes jobs and gives back what became of them, in the same order.
 pub(crate) struct Lane<'a, J, D> {
-    workers: Workers<'a, J, D>,
+    /// Does a job on this thread: where there is no team.
+    alone: &'a mut dyn FnMut(J) -> D,
+    team: Option<Team<'a, J, D>>,
     most_workers: usize,
     /// Number of the next job.
     next: u64,
@@ -119,17 +129,12 @@ pub(crate) struct Lane<'a, J, D> {
     capacity: u64,
 }
 
-enum Workers<'a, J, D> {
-    Alone(&'a mut dyn FnMut(J) -> D),
-    Team(Team<'a, J, D>),
-}
-
 struct Team<'a, J, D> {
     jobs: Sender<(u64, J)>,
     done: Receiver<Answer<D>>,
     answers: Sender<Answer<D>>,
     stopped: &'a AtomicBool,
-    spawn: &'a dyn Fn(Sender<Answer<D>>),
+    spawn: &'a dyn Fn(Sender<Answer<D>>) -> bool,
     size: usize,
 }
 
@@ -140,25 +145,25 @@ impl<J, D> Drop for Team<'_, J, D> {
 }
 
 impl<'a, J, D> Lane<'a, J, D> {
-    fn new(threads: NonZero<usize>, workers: Workers<'a, J, D>) -> Self {
+    fn new(
+        threads: NonZero<usize>,
+        alone: &'a mut dyn FnMut(J) -> D,
+        team: Option<Team<'a, J, D>>,
+    ) -> Self {
         let capacity = WINDOW + WINDOW_OF_THREAD * threads.get() as u64;
         let (most_workers, window) = (threads.get(), VecDeque::new());
-        Self { workers, most_workers, next: 0, window, weight: 0, capacity }
+        Self { alone, team, most_workers, next: 0, window, weight: 0, capacity }
     }
 
     /// Hands out a job that holds `weight` bytes of memory, together with what becomes of it.
     pub(crate) fn push(&mut self, job: J, weight: u64) {
-        match &mut self.workers {
-            Workers::Alone(work) => {
-                let done = work(job);
+        self.start_worker();
+        match &self.team {
+            None => {
+                let done = (self.alone)(job);
                 self.window.push_back((weight, Some(done)));
             }
-            Workers::Team(team) => {
-                // As many as there is work for: a small job starts one.
-                if team.size < self.most_workers && self.window.len() >= team.size {
-                    team.size += 1;
-                    (team.spawn)(team.answers.clone());
-                }
+            Some(team) => {
                 self.window.push_back((weight, None));
                 // Receivers live as long as the lane.
                 let _sent = team.jobs.send((self.next, job));
@@ -166,6 +171,22 @@ impl<'a, J, D> Lane<'a, J, D> {
         }
         self.next += 1;
         self.weight = self.weight.saturating_add(weight);
+    }
+
+    /// Starts as many workers as there is work for: a small job starts one. Where the system has no
+    /// more threads, those that there are must do.
+    fn start_worker(&mut self) {
+        let Some(team) = &mut self.team else { return };
+        if team.size >= self.most_workers || self.window.len() < team.size {
+            return;
+        }
+        if (team.spawn)(team.answers.clone()) {
+            team.size += 1;
+        } else if team.size > 0 {
+            self.most_workers = team.size;
+        } else {
+            self.team = None;
+        }
     }
 
     /// Returns whether so much is under way that something should be popped before the next push.
@@ -186,8 +207,7 @@ impl<'a, J, D> Lane<'a, J, D> {
     /// Waits for the oldest job and returns what became of it; `None` when there is none.
     pub(crate) fn pop(&mut self) -> Option<D> {
         while let (_, None) = self.window.front()? {
-            let Workers::Team(team) = &self.workers else { return None };
-            let answer = team.done.recv().ok()?;
+            let answer = self.team.as_ref()?.done.recv().ok()?;
             self.settle(answer);
         }
         self.take()
@@ -196,8 +216,7 @@ impl<'a, J, D> Lane<'a, J, D> {
     /// Returns what became of the oldest job, if it is done.
     pub(crate) fn pop_done(&mut self) -> Option<D> {
         while let (_, None) = self.window.front()? {
-            let Workers::Team(team) = &self.workers else { return None };
-            let answer = team.done.try_recv().ok()?;
+            let answer = self.team.as_ref()?.done.try_recv().ok()?;
             self.settle(answer);
         }
         self.take()
@@ -224,7 +243,7 @@ mod tests {
     use super::*;
 
     /// Runs a test as it is, or under many schedules: `RUSTFLAGS="--cfg shuttle" cargo test -p
-    /// isptar-core --lib parallel`.
+    /// isptar-core --lib parallel::tests`.
     fn check(test: impl Fn() + Send + Sync + 'static) {
         #[cfg(shuttle)]
         shuttle::check_random(test, 5000);

@@ -116,32 +116,38 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// Lets the stream at hand come to its end and be checked, if it ends here.
-    pub(super) fn settle(&mut self) -> Result<()> {
+    /// Lets the stream at hand come to its end and be checked, if it ends here. With a limit it is
+    /// read to its end also when more is in it: the rest of a group, of so many bytes at most.
+    pub(super) fn settle(&mut self, group: Option<u64>) -> Result<()> {
         if self.taken < self.ahead.len() || self.is_broken {
             return Ok(());
         }
+        self.forget();
         let Some(unpacker) = &mut self.unpacker else { return Ok(()) };
-        let mut byte = [0];
-        match unpacker.read(&mut self.raw, &mut byte) {
-            Ok(count) => {
-                self.ahead.clear();
-                self.taken = 0;
-                self.ahead.extend_from_slice(&byte[..count]);
-                Ok(())
-            }
-            Err(error) => Err(self.fail(error)),
+        let mut rest = std::mem::take(&mut self.ahead);
+        rest.resize(1, 0);
+        let mut read = unpacker.read(&mut self.raw, &mut rest).map(|count| rest.truncate(count));
+        if let Some(limit) = group.filter(|_| read.is_ok() && !rest.is_empty()) {
+            read = unpacker.read_to_end(&mut self.raw, limit, &mut rest);
         }
+        if read.is_err() {
+            // Nobody may have what was not checked.
+            rest.clear();
+        }
+        self.ahead = rest;
+        read.map_err(|error| self.fail(error))
     }
 
     /// Looks at the next `len` bytes, fewer at the end. What was read before an error is kept.
     pub(super) fn peek(&mut self, len: usize) -> Result<&[u8]> {
-        self.ahead.drain(..self.taken);
-        self.taken = 0;
-        while self.ahead.len() < len {
+        if self.ahead.len() - self.taken < len {
+            self.ahead.drain(..self.taken);
+            self.taken = 0;
+        }
+        while self.ahead.len() - self.taken < len {
             let have = self.ahead.len();
             let mut bytes = std::mem::take(&mut self.ahead);
-            bytes.resize(len, 0);
+            bytes.resize(self.taken + len, 0);
             let read = self.read_on(&mut bytes[have..]);
             bytes.truncate(have + read.as_ref().copied().unwrap_or(0));
             self.ahead = bytes;
@@ -149,7 +155,8 @@ impl<R: Read> Input<R> {
                 break;
             }
         }
-        Ok(&self.ahead[..self.ahead.len().min(len)])
+        let waiting = &self.ahead[self.taken..];
+        Ok(&waiting[..waiting.len().min(len)])
     }
 
     /// Takes bytes that were looked at.

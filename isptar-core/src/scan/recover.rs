@@ -4,6 +4,7 @@ use std::io::Read;
 
 use super::input::HeaderError;
 use super::{Damage, TarReader, in_tar};
+use crate::archive::stream_limit;
 use crate::error::{Error, FormatError, Result};
 use crate::format::assemble::{self, Found, Reached};
 use crate::format::padding;
@@ -54,7 +55,8 @@ impl<R: Read> TarReader<R> {
             }
             other => other?,
         }
-        self.input.settle()
+        // A group of ours is checked before the first of its members is given out as good.
+        self.input.settle(self.is_ours.then(|| stream_limit(&self.limits)))
     }
 
     /// Takes an error of reading the last member, and goes on behind it.

@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use isptar_core::{
-    Archive, CreateOptions, CreateReport, Entry, ExtractOptions, Kind, RepairOptions, Selection,
-    VerifyOptions, WriteSink, create, extract, repair, verify,
+    Archive, CreateOptions, CreateReport, Entry, ExtractOptions, Kind, Limits, RepairOptions,
+    Selection, TarReader, VerifyOptions, WriteSink, create, extract, repair, verify,
 };
 
 use super::support::{entries, noise, plain_tar, read};
@@ -174,4 +174,44 @@ fn damage_to_a_group_costs_that_group() {
     let report =
         verify(&archive, &Selection::default(), &VerifyOptions::default(), &mut ()).unwrap();
     assert_eq!(report.damaged, hit.len() as u64);
+}
+
+#[test]
+fn from_front_to_back_no_member_of_a_damaged_group_gets_its_name() {
+    let tree = tempfile::tempdir().unwrap();
+    for number in 0..12 {
+        let text = format!("{number} and more text\n").repeat(40);
+        fs::write(tree.path().join(format!("f{number:02}")), text).unwrap();
+    }
+    for level in [0, 6] {
+        let mut options = options(tree.path());
+        (options.level, options.group_size) = (level, NonZero::new(6000));
+        let (_, mut bytes) = archive(&options);
+        let listed = entries(&Archive::open(bytes.as_slice()).unwrap());
+        let (start, end) = (listed[0].claimed_range().start, listed[12].claimed_range().end);
+        let mut lost = 0;
+        for at in (start..end).step_by(if level == 0 { 61 } else { 7 }) {
+            let at = usize::try_from(at).unwrap();
+            bytes[at] ^= 4;
+            let target = tempfile::tempdir().unwrap();
+            let all = Selection::default();
+            let mut tar = TarReader::new(bytes.as_slice(), Limits::default()).unwrap();
+            let extract = isptar_core::extract_sequential;
+            let report =
+                extract(&mut tar, &all, target.path(), &ExtractOptions::default(), &mut ());
+            let mut missing = 12;
+            for restored in fs::read_dir(target.path()).unwrap() {
+                let name = restored.unwrap().file_name();
+                let content = |root: &Path| fs::read(root.join(&name)).unwrap();
+                assert!(content(target.path()) == content(tree.path()), "{name:?}, {at}");
+                missing -= 1;
+            }
+            // What is missing is told; damage of what is no member may be told as well.
+            let told = report.map_or(12, |report| report.failed + report.lost);
+            assert!(missing == 0 || told > 0, "{at}: {missing} missing, {told} told");
+            lost += missing;
+            bytes[at] ^= 4;
+        }
+        assert!(lost > 100, "{lost}");
+    }
 }
