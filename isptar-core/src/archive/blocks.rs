@@ -15,11 +15,24 @@ use crate::limits::LimitName;
 /// name.
 const BLOCK_TEXT: u64 = 4 << 20;
 
+/// Returns where blocks begin whose first one begins at `start`, and where the last one ends.
+pub(super) fn block_offsets(blocks: &[ListingBlock], start: u64) -> Vec<u64> {
+    let mut offset = start;
+    let mut offsets = Vec::with_capacity(blocks.len() + 1);
+    offsets.push(offset);
+    for block in blocks {
+        // Above the length of the archive there is nothing to be read, whatever it is.
+        offset = offset.saturating_add(block.packed);
+        offsets.push(offset);
+    }
+    offsets
+}
+
 impl<R: ReadAt> Archive<R> {
     /// Returns where block `number` begins in the archive.
     pub(super) fn block_offset(&self, number: usize) -> u64 {
-        let before = self.tables.blocks.iter().take(number);
-        before.fold(self.listing, |offset, block| offset + block.packed)
+        let end = || self.block_offsets.last().copied().unwrap_or(self.listing);
+        self.block_offsets.get(number).copied().unwrap_or_else(end)
     }
 
     /// Returns the text of one block; the last one asked for is kept.

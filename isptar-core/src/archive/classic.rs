@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::Archive;
+use super::blocks::block_offsets;
 use super::open::{Tailed, one_block, read_info};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
@@ -38,7 +39,9 @@ pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archi
     let listing = listing.ok_or_else(|| bounds.at(info_end))?;
     let tables = one_block(&info);
     let (dialect, block) = (Dialect::Classic, Mutex::new(None));
-    Ok(Archive { source, limits, info, tables, dialect, listing, data_end: listing, block })
+    let block_offsets = block_offsets(&tables.blocks, listing);
+    let data_end = listing;
+    Ok(Archive { source, limits, info, tables, dialect, listing, block_offsets, data_end, block })
 }
 
 /// Finds the trailer among the last bytes; returns its length and the number it holds.

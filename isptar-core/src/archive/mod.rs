@@ -48,8 +48,9 @@ pub struct Archive<R> {
     info: ArchiveInfo,
     tables: Tables,
     dialect: Dialect,
-    /// Where the listing begins.
+    /// Where the listing begins, and each of its blocks.
     listing: u64,
+    block_offsets: Vec<u64>,
     /// Where the streams of members end: the header of `.backup.info`, or the listing of a classic
     /// archive, whose headers stand in the streams before.
     data_end: u64,

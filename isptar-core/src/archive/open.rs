@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Mutex;
 
+use super::blocks::block_offsets;
 use super::{Archive, classic};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
@@ -119,7 +120,8 @@ fn open_ours<R: ReadAt>(
     let data_end = info.data_size;
     let dialect = Dialect::Isptar;
     let block = Mutex::new(None);
-    Ok(Archive { source, limits, info, tables, dialect, listing, data_end, block })
+    let block_offsets = block_offsets(&tables.blocks, listing);
+    Ok(Archive { source, limits, info, tables, dialect, listing, block_offsets, data_end, block })
 }
 
 /// Reads the archive info that ends at `end`.

@@ -193,7 +193,9 @@ impl<'a, R: ReadAt> Job<'a, R> {
             }
         }
         if is_here && !in_group {
-            self.bytes += (range.end - range.start).saturating_add(entry.kind.size().min(BIG));
+            let len = range.end.saturating_sub(range.start);
+            let len = len.saturating_add(entry.kind.size().min(BIG));
+            self.bytes = self.bytes.saturating_add(len);
             self.batch.end = self.batch.end.max(range.end);
         }
         self.note_range(is_here, range);
