@@ -274,8 +274,9 @@ mod tests {
     /// An archive of a file of some chunks, `f`, and of a sparse one, `s`.
     fn bytes() -> Vec<u8> {
         let chunk = usize::try_from(chunk_size(0)).unwrap();
-        let content: Vec<u8> =
-            (0..3 * chunk + 100).map(|at| u8::try_from(((at * at) >> 13) & 0xff).unwrap()).collect();
+        let content: Vec<u8> = (0..3 * chunk + 100)
+            .map(|at| u8::try_from(((at * at) >> 13) & 0xff).unwrap())
+            .collect();
         let mut bytes = Vec::new();
         let sink = WriteSink::new(&mut bytes);
         let mut writer = ArchiveWriter::new(sink, &WriterOptions::default()).unwrap();

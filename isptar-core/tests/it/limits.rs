@@ -367,12 +367,11 @@ fn a_listing_that_goes_to_and_fro_is_not_decoded_for_every_entry() {
     isptar_core::extract(&archive, &all, target.path(), &options, &mut extract).unwrap();
     let options = isptar_core::VerifyOptions::default();
     isptar_core::verify(&archive, &all, &options, &mut verify).unwrap();
-    // 64 MiB, and eight times what was decoded of both streams once, and the last one; extract
-    // counts of these what it has put to use.
-    for (job, heard, most) in [("extract", extract, 17..=20), ("verify", verify, 30..=36)] {
+    // 64 MiB, and eight times what was decoded of both streams once, and the last one.
+    for (job, heard) in [("extract", extract), ("verify", verify)] {
         assert!(heard.refused > 100, "{job}: {} {:?}", heard.refused, heard.other);
         let decoded = 200 - heard.refused;
-        assert!(most.contains(&decoded), "{job}: {decoded}");
+        assert!((30..=36).contains(&decoded), "{job}: {decoded}");
     }
 }
 
