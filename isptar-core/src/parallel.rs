@@ -36,6 +36,12 @@ pub(crate) fn threads(asked: Option<NonZero<usize>>) -> NonZero<usize> {
     asked.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
 }
 
+/// Returns how many handles the system lets a job have open beside `others`.
+pub(crate) fn free_handles(others: u64) -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.unwrap_or(u64::MAX).saturating_sub(others)
+}
+
 /// What a panic of a worker said.
 type Panic = Box<dyn Any + Send>;
 

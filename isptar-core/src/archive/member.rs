@@ -149,6 +149,14 @@ impl<'a, R: ReadAt> Member<'a, R> {
         }
     }
 
+    /// Forgets the stream at hand, so that what is decoded for the next member does not depend on
+    /// this one.
+    pub(crate) fn forget_stream(&mut self) {
+        if let Body::Ours(streams) = &mut self.body {
+            streams.forget();
+        }
+    }
+
     /// Turns to the piece that has byte `start` of the content, or to one before it; the digest is
     /// not checked then.
     pub(super) fn skip_to(&mut self, start: u64) {

@@ -1,10 +1,8 @@
 //! How much a run over the members of an archive decodes again.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::FormatError;
-use crate::format::BLOCK;
 
 /// What may be decoded again at least, whatever the archive is like.
 const AT_LEAST: u64 = 64 << 20;
@@ -68,32 +66,22 @@ impl Rereads {
     /// Adds what a part of the run counted for itself, which was ahead of all before it.
     pub(crate) fn join(&self, part: &Self) {
         self.end.fetch_max(part.end.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.once.fetch_add(part.once.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.again.fetch_add(part.again(), Ordering::Relaxed);
-    }
-
-    /// Notes that the streams at `range` are decoded once, by whoever says afterwards with
-    /// [`Self::gave`] what came of that; returns `false`, and notes nothing, when they are not
-    /// behind all others.
-    pub(crate) fn goes_forward(&self, range: Range<u64>) -> bool {
-        let forward = range.start >= self.end.load(Ordering::Relaxed);
-        if forward {
-            self.count(range.start, range.end.saturating_sub(range.start), 0);
-        }
-        forward
-    }
-
-    /// Counts a member with `size` bytes of content, which came of streams that go forward.
-    pub(crate) fn gave(&self, size: u64) {
-        self.once.fetch_add(size.saturating_add(BLOCK as u64), Ordering::Relaxed);
+        add(&self.once, part.once.load(Ordering::Relaxed));
+        add(&self.again, part.again());
     }
 
     /// Counts a stream at `offset`: its `packed` bytes gave `real` ones.
     pub(crate) fn count(&self, offset: u64, packed: u64, real: u64) {
         let end = self.end.fetch_max(offset.saturating_add(packed), Ordering::Relaxed);
         let counter = if offset < end { &self.again } else { &self.once };
-        counter.fetch_add(packed.saturating_add(real), Ordering::Relaxed);
+        add(counter, packed.saturating_add(real));
     }
+}
+
+/// Adds to a counter, which stays at its end.
+fn add(counter: &AtomicU64, bytes: u64) {
+    let more = |count: u64| Some(count.saturating_add(bytes));
+    let _never = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
 }
 
 #[cfg(test)]
@@ -116,14 +104,24 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_forward_raises_the_limit_by_what_came_of_it() {
+    fn parts_of_a_run_add_up() {
+        let (whole, part) = (Rereads::new(0), Rereads::new(0));
+        part.count(0, 10, 90);
+        part.count(0, 10, 20);
+        whole.join(&part);
+        assert_eq!((whole.again(), whole.limit()), (30, AT_LEAST + 100 * TIMES));
+        whole.count(5, 1, 1);
+        assert_eq!(whole.again(), 32);
+    }
+
+    #[test]
+    fn what_is_beyond_all_numbers_does_not_start_from_zero() {
         let rereads = Rereads::new(0);
-        assert!(rereads.goes_forward(0..10) && rereads.goes_forward(10..20));
-        assert!(!rereads.goes_forward(0..10));
-        let before = rereads.limit();
-        rereads.gave(1 << 20);
-        assert_eq!(rereads.limit() - before, TIMES * ((1 << 20) + 512));
-        assert_eq!(rereads.again(), 0);
+        for _ in 0..3 {
+            rereads.count(0, u64::MAX, u64::MAX);
+        }
+        rereads.join(&rereads);
+        assert_eq!((rereads.again(), rereads.limit()), (u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         self.load(start, first, limit, raise)
     }
 
+    /// Forgets the stream at hand.
+    pub(super) fn forget(&mut self) {
+        self.loaded = None;
+    }
+
     pub(super) fn odd(&self) -> Option<&FormatError> {
         self.odd.as_ref()
     }

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 
-use rustix::process::{Resource, getrlimit};
-
 use super::batch::{Done, Job};
 use super::big::{BigFile, Chunk};
 use super::file;
@@ -244,8 +242,7 @@ impl Batch {
 
 /// Returns how many handles the system leaves to jobs and threads.
 fn free_handles() -> u64 {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    limit.saturating_sub(OTHER_HANDLES)
+    crate::parallel::free_handles(OTHER_HANDLES)
 }
 
 /// Returns how many threads work: each opens a file.

@@ -10,7 +10,7 @@ use super::notes::{Notes, Site};
 use super::place::Directory;
 use super::worker::Destined;
 use super::write::{Writer, check};
-use crate::archive::{Chunk, ChunkReader, DigestCheck};
+use crate::archive::{Chunk, ChunkReader, DigestCheck, Rereads};
 use crate::content::Piece;
 use crate::error::Result;
 use crate::format::entry::Entry;
@@ -26,6 +26,8 @@ pub(super) struct Big {
     pub(super) notes: Notes,
     pub(super) decision: Decision,
     pub(super) paused: Paused,
+    /// Counts what is decoded for it.
+    pub(super) run: Arc<Rereads>,
     /// Chunks that were handed out, and how many of these are done; whether there will be more.
     pub(super) handed_out: u64,
     pub(super) done: u64,
@@ -116,7 +118,7 @@ impl Big {
         xattrs: Xattrs,
         notes: Notes,
         (decision, paused): (Decision, Paused),
-        check: DigestCheck,
+        (check, run): (DigestCheck, Arc<Rereads>),
     ) -> Self {
         let (handed_out, done, more, end, told) = (0, 0, true, 0, 0);
         let state = Ok(check);
@@ -128,6 +130,7 @@ impl Big {
             notes,
             decision,
             paused,
+            run,
             handed_out,
             done,
             more,

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::big::{Big, Buffers, ChunkJob, What, Written};
-use super::hand::{Outcome, Put};
+use super::hand::{Outcome, Put, Source};
 use super::listed::{Destination, Job};
 use super::notes::Notes;
+use super::rooms::{self, Rooms};
 use super::target::{Finished, Target, hash};
-use super::worker::{Batch, Destined, Done, Shared, Task, Todo, Turn, Work, Worker};
+use super::worker::{Became, Destined, Done, Shared, Task, Todo, Turn, Work, Worker};
 use super::write::SMALL;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
@@ -21,21 +22,19 @@ use crate::parallel::{Lane, in_order};
 use crate::path::{SafePath, name_hash};
 use crate::scan::Damage;
 
-/// A batch is full with so many members, or bytes of their contents.
+/// A batch is full with so many members, or bytes of their contents, or of memory.
 const MEMBERS: usize = 1024;
 const BYTES: u64 = 1 << 20;
+const MEMORY: u64 = 4 << 20;
 
-/// Members of one stream stay together, so that it is decoded once, up to so many.
+/// Members of one stream stay together, so that it is decoded once, up to so many, and to so many
+/// times the memory.
 const MEMBERS_OF_STREAM: usize = 4096;
+const TIMES_OF_STREAM: u64 = 4;
 
-/// How many directories a batch may go through.
-const DIRECTORIES: usize = 4;
-
-/// How many directories may be open at a time: `ulimit -n 32` must do.
-const OPEN: usize = 14;
-
-/// Handles that are open besides those of workers, of which each has one.
-const HANDLES: u64 = 26;
+/// A file of so many bytes that is not written by chunks is restored where it is asked now and then
+/// whether to go on.
+const LONE: u64 = 16 << 20;
 
 /// Batches under way for each thread.
 const BATCHES: usize = 4;
@@ -43,7 +42,7 @@ const BATCHES: usize = 4;
 /// Big files under way.
 const BIG: usize = 3;
 
-/// What a member takes while it is under way, its content apart.
+/// What a member takes while it is under way, its content and names apart.
 const WEIGHT: u64 = 2 << 10;
 
 /// Checks every member, makes the directories, and restores what has no name but its own.
@@ -58,7 +57,7 @@ pub(super) fn restore<R: ReadAt>(job: &mut Job<'_, R>, target: &mut Target) -> R
         stop: AtomicBool::new(false),
     };
     target.note_lookalikes(&lookalikes);
-    let threads = workers(crate::parallel::threads(job.options.threads));
+    let threads = rooms::workers(crate::parallel::threads(job.options.threads));
     in_order(
         threads,
         || Worker::new(&shared),
@@ -73,32 +72,28 @@ pub(super) fn restore<R: ReadAt>(job: &mut Job<'_, R>, target: &mut Target) -> R
     )
 }
 
-/// Returns how many workers there are handles for.
-fn workers(threads: NonZero<usize>) -> NonZero<usize> {
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let most = most.map_or(usize::MAX, |most| {
-        usize::try_from(most.saturating_sub(HANDLES)).unwrap_or(usize::MAX)
-    });
-    NonZero::new(most).map_or(NonZero::<usize>::MIN, |most| most.min(threads))
-}
-
 struct Pass<'p, 'l, 'a, R> {
     job: &'p mut Job<'a, R>,
     target: &'p mut Target,
     lane: &'p mut Lane<'l, Work, Done>,
     buffers: &'p Buffers,
-    /// How many batches and chunks may be under way.
+    /// How many batches and chunks may be under way, and how many directories may be open.
     most: usize,
-    batch: Batch,
-    /// Bytes of the contents in the batch, and how many directories they go to.
+    rooms: Rooms,
+    batch: Vec<Task>,
+    /// Bytes of the contents in the batch, its memory, and how many directories it goes to.
     bytes: u64,
+    memory: u64,
     directories: usize,
-    directory: Option<Arc<super::place::Directory>>,
-    /// Hashes of the names of what is under way, and the directory of the last one.
+    /// Hashes of the names of what is under way, and the directory of the last one; whether that
+    /// changed since something was put.
     under_way: HashSet<u64>,
     parent: Option<Vec<u8>>,
-    /// The streams that were read last.
+    has_moved: bool,
+    /// The streams of the last member in the batch, and where the furthest ones end of all that were
+    /// handed out.
     streams: Range<u64>,
+    end: u64,
     /// Big files under way, in order.
     bigs: VecDeque<Big>,
 }
@@ -117,13 +112,16 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             lane,
             buffers,
             most: threads.get().saturating_mul(BATCHES),
-            batch: Batch::default(),
+            rooms: Rooms::new(threads, threads.get().saturating_mul(BATCHES)),
+            batch: Vec::new(),
             bytes: 0,
+            memory: 0,
             directories: 0,
-            directory: None,
             under_way: HashSet::new(),
             parent: None,
+            has_moved: true,
             streams: 0..0,
+            end: 0,
             bigs: VecDeque::new(),
         }
     }
@@ -144,18 +142,20 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     }
 
     fn entry(&mut self, index: u64, entry: Entry) -> Result<()> {
-        match self.job.destination(index, &entry) {
+        let became = match self.job.destination(index, &entry) {
             Ok(Destination::At(path)) => return self.place(index, entry, path),
-            Ok(Destination::Silent) => {}
-            Ok(Destination::Nowhere(reason)) => {
-                self.drain()?;
-                self.job.tell.left_out(&entry.path, reason);
-            }
-            Err(error) => {
-                self.drain()?;
-                self.job.tell.failed(&entry.path, &error);
-            }
-        }
+            Ok(Destination::Silent) => return Ok(()),
+            Ok(Destination::Nowhere(reason)) => Became::Nowhere(reason),
+            Err(error) => Became::Refused(error),
+        };
+        self.make_room(&entry, false)?;
+        self.push(Task {
+            index,
+            hash: 0,
+            entry,
+            notes: Notes::default(),
+            todo: Todo::Tell(became),
+        });
         Ok(())
     }
 
@@ -165,46 +165,99 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         self.job.tell.slash(&entry.path, &mut notes);
         let hash = hash(&path);
         self.make_way(&path, hash)?;
-        let same = self.streams == entry.claimed_range();
-        let is_directory = entry.kind == Kind::Directory;
-        let forward = same || is_directory || self.goes_forward(&entry);
-        self.streams = entry.claimed_range();
-        if !forward {
-            self.drain()?;
-            self.batch.run = Some(Arc::clone(&self.job.run));
+        let is_here = self.is_here(&entry);
+        self.make_room(&entry, is_here && self.is_beside(&entry))?;
+        let range = entry.claimed_range();
+        let is_back = is_here && range.start < self.end && !self.is_beside(&entry);
+        let by_chunks = is_here && entry.chunks.is_some() && entry.kind.size() > SMALL;
+        let is_lone = entry.kind.size() >= LONE && (is_here || self.job.archive.is_classic());
+        if is_here {
+            self.end = self.end.max(range.end);
+        }
+        if is_back || is_lone && !by_chunks {
+            return self.alone(index, &entry, &path, notes);
         }
         let todo = match entry.kind {
-            Kind::Directory => Todo::Tell(self.directory(&entry, &path)),
-            Kind::Symlink { .. } | Kind::HardLink { .. } => Todo::Check(Ok(())),
+            Kind::Directory => Todo::Check(self.directory(&entry, &path)),
+            Kind::Symlink { .. } | Kind::HardLink { .. } => Todo::Check(Ok(None)),
             _ => self.destined(&entry, path, hash),
         };
-        let by_chunks = entry.chunks.is_some() && entry.kind.size() > SMALL && forward;
         let todo = match todo {
             Todo::Put(destined) if by_chunks => {
                 return self.big(index, hash, entry, *destined, notes);
             }
             todo => todo,
         };
-        if let Todo::Put(destined) = &todo {
-            self.make_room(destined, same)?;
+        if let Todo::Put(_) = &todo {
             self.under_way.insert(hash);
+            self.directories += usize::from(std::mem::take(&mut self.has_moved));
         }
-        self.bytes = self.bytes.saturating_add(entry.kind.size());
-        self.batch.tasks.push(Task { index, hash, entry, notes, todo });
-        if !forward { self.drain() } else { Ok(()) }
+        if is_here {
+            self.streams = range;
+        }
+        self.push(Task { index, hash, entry, notes, todo });
+        Ok(())
     }
 
-    /// Returns whether the streams of an entry lie behind all that were read.
-    fn goes_forward(&self, entry: &Entry) -> bool {
-        let range = entry.claimed_range();
-        self.job.archive.is_classic() || range.is_empty() || self.job.run.goes_forward(range)
+    /// Returns whether streams of an entry would be decoded that can be counted: what lies about
+    /// where they are is refused, and classic archives have one for each member.
+    fn is_here(&self, entry: &Entry) -> bool {
+        let (archive, range) = (self.job.archive, entry.claimed_range());
+        let is_here = entry.location.is_some_and(|location| location.depth == 0);
+        is_here && !archive.is_classic() && !range.is_empty() && range.end <= archive.data_end()
+    }
+
+    /// Returns whether an entry is in the same stream as the last one in the batch.
+    fn is_beside(&self, entry: &Entry) -> bool {
+        let in_group = entry.location.is_some_and(|location| location.zoffset > 0);
+        in_group && entry.chunks.is_none() && entry.claimed_range() == self.streams
+    }
+
+    fn push(&mut self, task: Task) {
+        self.bytes = self.bytes.saturating_add(task.entry.kind.size());
+        self.memory = self.memory.saturating_add(memory_of(&task.entry));
+        self.batch.push(task);
     }
 
     fn directory(&mut self, entry: &Entry, path: &SafePath) -> Result<Option<Put>> {
-        let member = self.job.open(entry)?;
-        self.job.previous = Some(member);
         self.target.directory(path, entry)?;
         Ok(Some(Put { outcome: Outcome::Restored, identity: None }))
+    }
+
+    /// Restores an entry after all before it: because its streams are before others that were read,
+    /// and how much may be decoded again depends on all that was decoded before, or because it takes
+    /// long.
+    fn alone(
+        &mut self,
+        index: u64,
+        entry: &Entry,
+        path: &SafePath,
+        mut notes: Notes,
+    ) -> Result<()> {
+        self.drain()?;
+        let outcome = self.restore_alone(entry, path, &mut notes);
+        self.job.tell.noted(&entry.path, &mut notes);
+        self.job.settle(index, entry, outcome)
+    }
+
+    fn restore_alone(
+        &mut self,
+        entry: &Entry,
+        path: &SafePath,
+        notes: &mut Notes,
+    ) -> Result<Option<Outcome>> {
+        let mut member = self.job.open(entry)?;
+        let target = &mut *self.target;
+        let outcome = match entry.kind {
+            Kind::Directory => target.directory(path, entry).map(|()| Some(Outcome::Restored)),
+            Kind::Symlink { .. } | Kind::HardLink { .. } => Ok(None),
+            Kind::File { .. } => {
+                target.file(path, entry, &mut member, notes, &mut self.job.tell).map(Some)
+            }
+            _ => target.special(path, entry, member.xattrs(), notes).map(Some),
+        };
+        self.job.previous = Some(member);
+        outcome
     }
 
     fn destined(&mut self, entry: &Entry, path: SafePath, hash: u64) -> Todo {
@@ -226,6 +279,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         let parent = &bytes[..parent];
         let mut waits = self.under_way.contains(&hash);
         if self.parent.as_deref() != Some(parent) {
+            self.has_moved = true;
             let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
             for (at, _) in slashes {
                 waits |= self.under_way.contains(&name_hash(&bytes[..at]));
@@ -237,44 +291,55 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         if waits { self.drain() } else { Ok(()) }
     }
 
-    /// Hands out the batch when it is full; `same` says that the next member is in the stream of
+    /// Hands out the batch when it is full; `beside` says that the next entry is in the stream of
     /// the last one.
-    fn make_room(&mut self, next: &Destined, same: bool) -> Result<()> {
-        let members = self.batch.tasks.len();
-        let other = !self.directory.as_ref().is_some_and(|last| Arc::ptr_eq(last, &next.directory));
-        self.directories += usize::from(other);
-        let full = members >= MEMBERS || self.bytes >= BYTES || self.directories > DIRECTORIES;
-        if full && (!same || members >= MEMBERS_OF_STREAM) {
+    fn make_room(&mut self, next: &Entry, beside: bool) -> Result<()> {
+        let (members, rooms) = (self.batch.len(), self.rooms);
+        let directories = self.directories + usize::from(self.has_moved && is_put(next));
+        let full = if beside {
+            members >= MEMBERS_OF_STREAM
+                || self.memory >= MEMORY * TIMES_OF_STREAM
+                || directories > rooms.of_stream
+        } else {
+            members >= MEMBERS
+                || self.bytes >= BYTES
+                || self.memory >= MEMORY
+                || directories > rooms.of_batch
+        };
+        if full {
             self.hand_out()?;
-            self.directories = 1;
         }
-        if other {
-            self.directory = Some(Arc::clone(&next.directory));
+        self.close_directories()
+    }
+
+    /// Waits until no more directories are open than may be, as far as others than the batch have
+    /// them.
+    fn close_directories(&mut self) -> Result<()> {
+        while self.target.directories.open_everywhere() > self.rooms.open && self.lane.len() > 0 {
+            self.pop()?;
         }
         Ok(())
     }
 
     fn hand_out(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
-        if batch.tasks.is_empty() {
+        let memory = std::mem::take(&mut self.memory);
+        (self.bytes, self.directories, self.has_moved, self.streams) = (0, 0, true, 0..0);
+        if batch.is_empty() {
             return Ok(());
         }
-        (self.bytes, self.directories, self.directory) = (0, 0, None);
         while self.lane.is_full() || self.lane.len() >= self.most {
             self.pop()?;
         }
-        let weight = WEIGHT.saturating_mul(batch.tasks.len() as u64);
-        self.lane.push(Work::Batch(batch), weight);
+        self.lane.push(Work::Batch(batch, self.job.archive.rereads()), memory);
         while let Some(done) = self.lane.pop_done() {
             self.take(done)?;
         }
-        while self.target.directories.open_everywhere() > OPEN && self.lane.len() > 0 {
-            self.pop()?;
-        }
-        Ok(())
+        self.close_directories()
     }
 
     fn pop(&mut self) -> Result<()> {
+        self.job.tell.go_on()?;
         let done = self.lane.pop();
         done.map_or(Ok(()), |done| self.take(done))
     }
@@ -290,7 +355,10 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
 
     fn take(&mut self, done: Done) -> Result<()> {
         match done {
-            Done::Batch(turns) => self.tell(turns),
+            Done::Batch(turns, run) => {
+                self.job.run.join(&run);
+                self.tell(turns)
+            }
             Done::Chunk(written) => self.add_chunk(written),
         }
     }
@@ -309,7 +377,9 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         while self.bigs.len() >= BIG {
             self.pop()?;
         }
-        let begun = self.job.open(&entry).and_then(|member| {
+        let (run, previous) = (self.job.archive.rereads(), self.job.previous.take());
+        let opened = self.job.archive.next_member_of(&run, previous, &entry);
+        let begun = opened.and_then(|member| {
             let begun = self.target.begin(&destined, &entry, &mut notes);
             begun.map(|begun| (begun, member))
         });
@@ -322,7 +392,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         let what = Arc::new(What { entry, destined });
         let file = Arc::clone(&begun.1.value);
         let (xattrs, digest) = (member.header().xattrs.clone(), member.digest_check());
-        let big = Big::new(index, hash, Arc::clone(&what), xattrs, notes, begun, digest);
+        let big = Big::new(index, hash, Arc::clone(&what), xattrs, notes, begun, (digest, run));
         self.bigs.push_back(big);
         for chunk in member.chunks().into_iter().flatten() {
             self.job.tell.go_on()?;
@@ -331,6 +401,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             }
             let Some(big) = self.bigs.back_mut().filter(|big| !big.has_failed()) else { break };
             big.handed_out += 1;
+            big.run.count(chunk.offset, chunk.packed, chunk.real);
             let weight = chunk.real;
             let (file, what) = (Arc::clone(&file), Arc::clone(&what));
             self.lane.push(Work::Chunk(ChunkJob { chunk, file, what }), weight);
@@ -355,12 +426,13 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         notes: Notes,
         result: Result<Option<Put>>,
     ) -> Result<()> {
-        let todo = Todo::Tell(result);
-        self.batch.tasks.push(Task { index, hash, entry, notes, todo });
+        let todo = Todo::Tell(Became::Tried(result));
+        self.push(Task { index, hash, entry, notes, todo });
         Ok(())
     }
 
     fn add_chunk(&mut self, written: Result<Written>) -> Result<()> {
+        self.job.tell.go_on()?;
         if let Some(big) = self.bigs.front_mut() {
             let more = big.add(written, self.buffers);
             self.job.tell.progress(more);
@@ -371,13 +443,15 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     /// Finishes the big files whose chunks are all there.
     fn finish_bigs(&mut self) -> Result<()> {
         while self.bigs.front().is_some_and(Big::is_done) {
+            self.job.tell.go_on()?;
             let Some(big) = self.bigs.pop_front() else { break };
             let (index, hash, told) = (big.index, big.hash, big.told);
-            let what = Arc::clone(&big.what);
+            let (what, run) = (Arc::clone(&big.what), Arc::clone(&big.run));
             let Finished { result, mut notes } = self.target.finish(big, None);
             self.under_way.remove(&hash);
             if let Ok(put) = &result {
-                self.job.run.gave(what.entry.kind.size());
+                // How much of a file is decoded that fails depends on the threads.
+                self.job.run.join(&run);
                 self.target.written.record(hash, put);
                 if put.outcome == Outcome::Restored {
                     self.job.tell.progress(what.entry.kind.size().saturating_sub(told));
@@ -397,12 +471,20 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     }
 
     fn tell(&mut self, turns: Vec<Turn>) -> Result<()> {
-        for turn in turns {
-            let Turn { index, hash, entry, mut notes, result, is_uncounted } = turn;
+        for Turn { index, hash, entry, mut notes, became } in turns {
+            self.job.tell.go_on()?;
             self.under_way.remove(&hash);
-            if is_uncounted && result.is_ok() {
-                self.job.run.gave(entry.kind.size());
-            }
+            let result = match became {
+                Became::Tried(result) => result,
+                Became::Nowhere(reason) => {
+                    self.job.tell.left_out(&entry.path, reason);
+                    continue;
+                }
+                Became::Refused(error) => {
+                    self.job.tell.failed(&entry.path, &error);
+                    continue;
+                }
+            };
             if let Ok(Some(put)) = &result {
                 self.target.written.record(hash, put);
                 if put.outcome == Outcome::Restored {
@@ -414,4 +496,21 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         }
         Ok(())
     }
+}
+
+/// Returns whether a worker puts a member somewhere.
+fn is_put(entry: &Entry) -> bool {
+    !matches!(entry.kind, Kind::Directory | Kind::Symlink { .. } | Kind::HardLink { .. })
+}
+
+/// Returns about how much memory an entry takes that is under way.
+fn memory_of(entry: &Entry) -> u64 {
+    let target = match &entry.kind {
+        Kind::Symlink { target } => target.len(),
+        Kind::HardLink { target } => target.as_bytes().len(),
+        _ => 0,
+    };
+    let chunks = entry.chunks.as_ref().map_or(0, |chunks| chunks.packed.len() * 8);
+    // The name once more: where it goes.
+    WEIGHT.saturating_add((2 * entry.path.as_bytes().len() + target + chunks) as u64)
 }

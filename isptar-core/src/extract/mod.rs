@@ -16,6 +16,7 @@ mod notes;
 mod parallel_tests;
 mod place;
 mod plan;
+mod rooms;
 mod sequential;
 mod target;
 mod tell;

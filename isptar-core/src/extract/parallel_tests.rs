@@ -12,6 +12,7 @@ use super::tests::Told;
 use super::*;
 use crate::format::entry::Kind;
 use crate::format::member::MemberHeader;
+use crate::observe::{Event, Observer};
 
 type Members<'a> = Vec<(MemberHeader, &'a [u8])>;
 
@@ -290,4 +291,54 @@ fn a_job_that_is_stopped_leaves_whole_files_and_nothing_else() {
             }
         }
     }
+}
+
+/// Asks to stop after so many members, and must hear nothing more.
+struct Stopper {
+    done: u64,
+    stop_after: u64,
+}
+
+impl Observer for Stopper {
+    fn event(&mut self, event: Event<'_>) {
+        assert!(!self.cancelled(), "{event:?}");
+        self.done += u64::from(matches!(event, Event::Done { .. }));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.done >= self.stop_after
+    }
+}
+
+#[test]
+fn who_cancels_hears_nothing_more() {
+    let (small, big) = contents();
+    let archive = write(&members(&small, &big), true);
+    for threads in counts() {
+        for stop_after in [1, 500, 501, 2000] {
+            let run = Run::new();
+            let options = ExtractOptions { threads, ..ExtractOptions::default() };
+            let mut stopper = Stopper { done: 0, stop_after };
+            let all = Selection::new([""; 0]).unwrap();
+            let result = extract(&archive, &all, &run.path(""), &options, &mut stopper);
+            assert!(matches!(result, Err(Error::Cancelled)));
+            assert_eq!(stopper.done, stop_after);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_is_told_while_the_job_runs() {
+    let names: Vec<String> = (0..5000).map(|number| format!("{number:04}")).collect();
+    let members: Members<'_> = names.iter().map(|name| dir(name, 0o755)).collect();
+    let archive = write(&members, true);
+    let run = Run::new();
+    let threads = NonZero::new(1);
+    let options = ExtractOptions { threads, ..ExtractOptions::default() };
+    let mut stopper = Stopper { done: 0, stop_after: 1 };
+    let all = Selection::new([""; 0]).unwrap();
+    let result = extract(&archive, &all, &run.path(""), &options, &mut stopper);
+    assert!(matches!(result, Err(Error::Cancelled)));
+    // A batch, and not all of them.
+    assert!(fs::read_dir(run.path("")).unwrap().count() < 2000);
 }

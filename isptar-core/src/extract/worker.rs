@@ -14,6 +14,7 @@ use crate::archive::{Archive, ChunkReader, Member, Rereads};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::ReadAt;
+use crate::observe::LeftOut;
 use crate::path::SafePath;
 
 /// One entry, in its turn.
@@ -31,11 +32,22 @@ pub(super) struct Task {
 #[derive(Debug)]
 pub(super) enum Todo {
     /// Nothing more: this became of it.
-    Tell(Result<Option<Put>>),
-    /// To check its headers; then there is this to be told.
-    Check(Result<()>),
+    Tell(Became),
+    /// To check its headers; if they are good, this became of it.
+    Check(Result<Option<Put>>),
     /// To restore it.
     Put(Box<Destined>),
+}
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Became {
+    /// It was to be restored; of nothing else will later passes hear. What comes in one of these is
+    /// `None` yet.
+    Tried(Result<Option<Put>>),
+    /// It has no place in the target.
+    Nowhere(LeftOut),
+    Refused(Error),
 }
 
 /// Where a member goes.
@@ -60,37 +72,28 @@ impl Destined {
     }
 }
 
-/// What became of an entry.
+/// An entry that waits for its turn to be told.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) index: u64,
     pub(super) hash: u64,
     pub(super) entry: Entry,
     pub(super) notes: Notes,
-    pub(super) result: Result<Option<Put>>,
-    /// Nobody counted what was decoded for it.
-    pub(super) is_uncounted: bool,
-}
-
-/// Entries that one thread takes care of.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) tasks: Vec<Task>,
-    /// The run that counts what is decoded, when these do not go forward in the archive.
-    pub(super) run: Option<Arc<Rereads>>,
+    pub(super) became: Became,
 }
 
 /// What is handed out.
 #[derive(Debug)]
 pub(super) enum Work {
-    Batch(Batch),
+    /// Entries that one thread takes care of, and what counts the bytes that are decoded.
+    Batch(Vec<Task>, Arc<Rereads>),
     Chunk(ChunkJob),
 }
 
 /// What becomes of it.
 #[derive(Debug)]
 pub(super) enum Done {
-    Batch(Vec<Turn>),
+    Batch(Vec<Turn>, Arc<Rereads>),
     Chunk(Result<Written>),
 }
 
@@ -132,7 +135,7 @@ impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
 
     pub(super) fn work(&mut self, work: Work) -> Done {
         match work {
-            Work::Batch(batch) => Done::Batch(self.batch(batch)),
+            Work::Batch(tasks, run) => Done::Batch(self.batch(tasks, &run), run),
             Work::Chunk(job) => Done::Chunk(self.shared.go_on().and_then(|()| {
                 job.write(&mut self.chunks, &self.shared.root, &self.shared.buffers)
             })),
@@ -140,50 +143,48 @@ impl<'s, 'a, R: ReadAt> Worker<'s, 'a, R> {
     }
 
     /// Does a batch; what comes after the end of the job is left out.
-    fn batch(&mut self, batch: Batch) -> Vec<Turn> {
-        let mut turns = Vec::with_capacity(batch.tasks.len());
-        for task in batch.tasks {
-            let turn = self.turn(task, batch.run.as_ref());
-            let ends = matches!(&turn.result, Err(error) if is_fatal(error));
+    fn batch(&mut self, tasks: Vec<Task>, run: &Arc<Rereads>) -> Vec<Turn> {
+        // What is counted must not depend on which thread had the batch before.
+        if let Some(previous) = &mut self.previous {
+            previous.forget_stream();
+        }
+        let mut turns = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let turn = self.turn(task, run);
+            let ends = matches!(&turn.became, Became::Tried(Err(error)) if is_fatal(error));
             turns.push(turn);
             if ends {
                 break;
             }
         }
-        if batch.run.is_some() {
-            // It is the run's for good.
-            self.previous = None;
-        }
         turns
     }
 
-    fn turn(&mut self, task: Task, run: Option<&Arc<Rereads>>) -> Turn {
+    fn turn(&mut self, task: Task, run: &Arc<Rereads>) -> Turn {
         let Task { index, hash, entry, mut notes, todo } = task;
-        let result = match todo {
-            Todo::Tell(result) => result,
-            Todo::Check(then) => self.open(&entry, run).and_then(|member| {
+        let became = match todo {
+            Todo::Tell(became) => became,
+            Todo::Check(then) => Became::Tried(self.open(&entry, run).and_then(|member| {
                 self.previous = Some(member);
-                then.map(|()| None)
-            }),
-            Todo::Put(destined) => self.put(&entry, &destined, run, &mut notes).map(Some),
+                then
+            })),
+            Todo::Put(destined) => {
+                Became::Tried(self.put(&entry, &destined, run, &mut notes).map(Some))
+            }
         };
-        Turn { index, hash, entry, notes, result, is_uncounted: run.is_none() }
+        Turn { index, hash, entry, notes, became }
     }
 
-    fn open(&mut self, entry: &Entry, run: Option<&Arc<Rereads>>) -> Result<Member<'a, R>> {
+    fn open(&mut self, entry: &Entry, run: &Arc<Rereads>) -> Result<Member<'a, R>> {
         self.shared.go_on()?;
-        let previous = self.previous.take();
-        match run {
-            None => self.shared.archive.next_member(previous, entry),
-            Some(run) => self.shared.archive.next_member_of(run, previous, entry),
-        }
+        self.shared.archive.next_member_of(run, self.previous.take(), entry)
     }
 
     fn put(
         &mut self,
         entry: &Entry,
         destined: &Destined,
-        run: Option<&Arc<Rereads>>,
+        run: &Arc<Rereads>,
         notes: &mut Notes,
     ) -> Result<Put> {
         let mut member = self.open(entry, run)?;
