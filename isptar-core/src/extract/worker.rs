@@ -42,11 +42,11 @@ pub(super) enum Todo {
 /// What became of an entry.
 #[derive(Debug)]
 pub(super) enum Became {
-    /// It was to be restored; of nothing else will later passes hear. What comes in one of these is
-    /// `None` yet.
+    /// It was tried; `None` when there is nothing to be told yet, because later passes restore it.
     Tried(Result<Option<Put>>),
     /// It has no place in the target.
     Nowhere(LeftOut),
+    /// Its entry alone says that it cannot be restored.
     Refused(Error),
 }
 
