@@ -46,6 +46,7 @@ impl Exit {
             Error::BadSource { .. }
             | Error::BadPattern { .. }
             | Error::NothingStored
+            | Error::TooFewHandles { .. }
             | Error::AlreadyIsptar => Self::Usage,
             Error::Corrupt { .. }
             | Error::NotIsptar(_)

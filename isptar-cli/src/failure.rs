@@ -195,6 +195,7 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
             Some("isptar verify tells what is whole, isptar repair makes an archive of it")
         }
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
+        Error::TooFewHandles { .. } => Some("ulimit -n raises the limit"),
         Error::NothingStored => Some("an archive that was there is unchanged"),
         Error::AlreadyIsptar => Some("a copy is made with cp"),
         Error::Foreign { .. } => {

@@ -149,6 +149,12 @@ pub enum Error {
         /// Why it cannot be used.
         reason: String,
     },
+    /// The system's limit of open files is too low for the members of a group to be collected.
+    #[error("groups need {more} more open files than the limit allows")]
+    TooFewHandles {
+        /// By how much the limit must be raised at least.
+        more: u64,
+    },
     /// There was nothing to archive, or nothing of it could be read.
     #[error("nothing was stored, so no archive was made")]
     NothingStored,

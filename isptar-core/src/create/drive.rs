@@ -22,6 +22,9 @@ const BATCH_MEMBERS: usize = 64;
 const BATCH_BYTES: u64 = 256 << 10;
 const BATCH_HANDLES: u64 = 6;
 
+/// How many directories the members of a group come from at most; the archive depends on it.
+const GROUP_HANDLES: u64 = 64;
+
 /// Largest memory that is kept for the streams of batches.
 const KEPT: usize = 64 << 10;
 
@@ -32,7 +35,7 @@ const ITEM_WEIGHT: u64 = 2 << 10;
 const OTHER_HANDLES: u64 = 24;
 
 /// Most handles under way.
-const MOST_HANDLES: u64 = 256;
+const MOST_HANDLES: u64 = 512;
 
 /// Everything that works in order.
 pub(super) struct Driver<'d, 'l, S> {
@@ -118,7 +121,8 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         }
         self.batch.add(item, tar_len);
         let is_full = self.batch.items.len() >= BATCH_MEMBERS || self.batch.tar_len >= BATCH_BYTES;
-        if is_alone || self.group == 0 && is_full || self.batch.handles >= BATCH_HANDLES {
+        let handles = if self.group == 0 { BATCH_HANDLES } else { GROUP_HANDLES };
+        if is_alone || self.group == 0 && is_full || self.batch.handles >= handles {
             self.end_batch()?;
         }
         Ok(())
@@ -232,9 +236,13 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
 
 impl Batch {
     fn add(&mut self, item: Item, tar_len: u64) {
-        let holds = item.found.holds_handle();
-        let is_new = self.items.last().is_none_or(|last| !last.found.is_beside(&item.found));
-        self.handles += u64::from(holds && is_new);
+        if item.found.holds_handle() {
+            // A directory lets go of its own, so that it may stand between files that are beside
+            // each other.
+            let last = self.items.iter().rev().find(|item| item.found.holds_handle());
+            let is_new = last.is_none_or(|last| !last.found.is_beside(&item.found));
+            self.handles += u64::from(is_new);
+        }
         self.tar_len += tar_len;
         self.items.push(item);
     }
@@ -250,6 +258,16 @@ pub(super) fn workers(options: &CreateOptions) -> NonZero<usize> {
     let threads = threads(options.threads);
     let most = usize::try_from(free_handles() / 2).ok().and_then(NonZero::new);
     threads.min(most.unwrap_or(NonZero::<usize>::MIN))
+}
+
+/// Refuses groups where the system does not let the directories of one be open.
+pub(super) fn check_handles(options: &CreateOptions) -> Result<()> {
+    let (need, have) = (GROUP_HANDLES, most_handles(options));
+    if options.group() > 0 && have < need {
+        let more = need - have;
+        return Err(Error::TooFewHandles { more });
+    }
+    Ok(())
 }
 
 /// Returns how many directories and files jobs may keep open.

@@ -32,6 +32,8 @@ pub(super) fn open(item: &mut Item) -> Result<Opened, Packed> {
     };
     let (xattrs, warnings) = item.found.xattrs(Some(&file));
     item.warnings = warnings;
+    // It may have been read before, for a group that it could not stay in.
+    (item.details.dirty, item.details.sparse) = (false, false);
     let header = &mut item.header;
     header.kind = Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0) };
     header.mode = stat.st_mode & 0o7777;

@@ -158,14 +158,15 @@ impl CreateOptions {
 ///
 /// # Errors
 ///
-/// [`Error::BadSource`], [`Error::NothingStored`], [`Error::Output`] or [`Error::Cancelled`]; nothing is
-/// published then.
+/// [`Error::BadSource`], [`Error::TooFewHandles`], [`Error::NothingStored`], [`Error::Output`] or
+/// [`Error::Cancelled`]; nothing is published then.
 pub fn create(
     sink: &mut dyn Sink,
     paths: &[PathBuf],
     options: &CreateOptions,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
+    drive::check_handles(options)?;
     let walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
     let writer = ArchiveWriter::new(sink, &options.writer())?;
     let store = Store::new(writer, options);

@@ -137,6 +137,20 @@ fn small_members_share_streams_up_to_a_size() {
 }
 
 #[test]
+fn files_that_are_alone_in_their_directories_share_streams() {
+    let tree = tempfile::tempdir().unwrap();
+    for number in 0..200 {
+        let dir = tree.path().join(format!("d{number:03}"));
+        fs::create_dir_all(dir.join("empty")).unwrap();
+        fs::write(dir.join("file"), format!("{number}\n")).unwrap();
+    }
+    let bytes = grouped(tree.path(), 64 << 10);
+    let streams = streams(entries(&Archive::open(bytes.as_slice()).unwrap()));
+    // 601 headers and 200 blocks of data, 128 blocks in a stream.
+    assert!((7..=9).contains(&streams.len()), "{}", streams.len());
+}
+
+#[test]
 fn groups_are_restored_and_repaired() {
     let tree = tree();
     let bytes = grouped(tree.path(), 64 << 10);
