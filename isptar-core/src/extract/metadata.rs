@@ -150,6 +150,11 @@ impl Restorer {
         Ok(())
     }
 
+    /// Returns whether ACLs are restored, or left alone.
+    pub(super) fn restores_acls(&self) -> bool {
+        self.xattrs
+    }
+
     fn apply_to(&mut self, on: &Object<'_>, entry: &Entry, xattrs: &Xattrs, notes: &mut Notes) {
         let owned = self.owner && self.set_owner(on, entry, notes);
         // Attributes come before the mode: a mode may forbid its own owner to write them.

@@ -155,7 +155,18 @@ impl Target {
         self.directories.enter(path, &entry.path)?;
         let directory = self.directories.current();
         let site = Site { root: &root, path, entry };
-        self.hand.restorer.apply(Place::Directory(directory.handle()), site, xattrs, notes)?;
+        let place = Place::Directory(directory.handle());
+        if self.hand.restorer.restores_acls() {
+            // One that was here may let in whom the member's does not.
+            for (acl, attribute) in
+                [(&xattrs.acl_access, ACL_ACCESS), (&xattrs.acl_default, ACL_DEFAULT)]
+            {
+                if acl.is_none() {
+                    place.remove_attribute(attribute);
+                }
+            }
+        }
+        self.hand.restorer.apply(place, site, xattrs, notes)?;
         directory.forget();
         Ok(())
     }
