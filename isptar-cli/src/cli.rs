@@ -47,6 +47,7 @@ Exit status:
   4  not an archive, or damaged beyond its members
   5  a base or a slice is missing or wrong
   6  the destination failed, nothing was published
+  8  a program that an option named failed, nothing was published
   128+N  stopped by signal N";
 
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     NotAnArchive,
     /// The destination failed and nothing was published.
     Destination,
+    /// A program that the user named failed, and nothing was published.
+    Hook,
     /// The command line does not make sense.
     Usage,
     /// Stopped by this signal.
@@ -36,6 +38,7 @@ impl Exit {
             Self::NotAnArchive => 4,
             Self::Base => 5,
             Self::Destination => 6,
+            Self::Hook => 8,
             Self::Signal(number) => number.saturating_add(128),
         }
     }
@@ -59,6 +62,7 @@ impl Exit {
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
             Error::InBase { .. } => Self::Base,
+            Error::Hook { .. } => Self::Hook,
             Error::Output { .. }
             | Error::Busy { .. }
             | Error::Io { .. }
@@ -103,6 +107,7 @@ mod tests {
             (Exit::NotAnArchive, 4),
             (Exit::Base, 5),
             (Exit::Destination, 6),
+            (Exit::Hook, 8),
             (Exit::Signal(2), 130),
             (Exit::Signal(15), 143),
         ];
@@ -123,6 +128,7 @@ mod tests {
             (Error::Busy { path: "a".into() }, Exit::Destination),
             (Error::BadSource { path: "a".into(), reason: "odd".into() }, Exit::Usage),
             (Error::NothingStored, Exit::Usage),
+            (Error::Hook { purpose: "for slice 3".into(), source: full() }, Exit::Hook),
             (Error::InBase { path: "a".into(), depth: 1 }, Exit::Base),
         ];
         for (error, exit) in errors {

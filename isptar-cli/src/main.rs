@@ -9,6 +9,8 @@ mod input;
 mod json;
 mod limits;
 mod output;
+#[allow(dead_code, reason = "the options that name programs follow")]
+mod program;
 mod progress;
 mod reporter;
 mod signals;

@@ -247,6 +247,14 @@ pub enum Error {
         /// The writer's answer.
         source: io::Error,
     },
+    /// A program that the caller was to run failed.
+    #[error("the program {purpose} failed")]
+    Hook {
+        /// What it was run for, such as "for slice 3" or "before the files under db".
+        purpose: String,
+        /// Which command it was, and how it ended.
+        source: io::Error,
+    },
     /// The caller asked to stop, see [`crate::Observer::cancelled`].
     #[error("interrupted")]
     Cancelled,
