@@ -20,18 +20,18 @@ use crate::source::read_full;
 /// A file of several chunks that is being read. Its header says how much there will be: what is
 /// missing is filled with zeros, what is more is cut.
 #[derive(Debug)]
-pub(super) struct BigFile {
-    pub(super) header: MemberHeader,
-    pub(super) warnings: Vec<Warning>,
+pub(crate) struct BigFile {
+    pub(crate) header: MemberHeader,
+    pub(crate) warnings: Vec<Warning>,
     /// Whether it is what the walk found, or a file that took its name meanwhile.
-    pub(super) same: bool,
-    pub(super) source: Arc<Source>,
+    pub(crate) same: bool,
+    pub(crate) source: Arc<Source>,
     details: Details,
 }
 
 /// What is read of a big file, on any thread.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     file: std::fs::File,
     stat: Stat,
     /// Its segments, and where in the data each begins.
@@ -43,38 +43,38 @@ pub(super) struct Source {
 
 /// One chunk to read and pack, and memory to do it in.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) source: Arc<Source>,
-    pub(super) number: u64,
-    pub(super) data: Vec<u8>,
-    pub(super) stream: Vec<u8>,
+pub(crate) struct Chunk {
+    pub(crate) source: Arc<Source>,
+    pub(crate) number: u64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) stream: Vec<u8>,
 }
 
 /// A chunk that was read and packed.
 #[derive(Debug)]
-pub(super) struct PackedChunk {
+pub(crate) struct PackedChunk {
     /// The first `len` bytes are the chunk's.
-    pub(super) data: Vec<u8>,
-    pub(super) len: usize,
-    pub(super) stream: Vec<u8>,
-    pub(super) is_last: bool,
-    pub(super) seen: Seen,
+    pub(crate) data: Vec<u8>,
+    pub(crate) len: usize,
+    pub(crate) stream: Vec<u8>,
+    pub(crate) is_last: bool,
+    pub(crate) seen: Seen,
 }
 
 /// What was seen when chunks were read.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// There were fewer bytes than there should be.
     short: bool,
     /// There is a block of zeros.
     zeros: bool,
     /// Why bytes are missing, when the system said so.
-    pub(super) error: Option<io::Error>,
+    pub(crate) error: Option<io::Error>,
 }
 
 impl Seen {
     /// Adds what was seen in the next chunk.
-    pub(super) fn add(&mut self, next: Self) {
+    pub(crate) fn add(&mut self, next: Self) {
         self.short |= next.short;
         self.zeros |= next.zeros;
         self.error = self.error.take().or(next.error);
@@ -83,7 +83,7 @@ impl Seen {
 
 impl BigFile {
     /// Prepares to read an opened file, whose headers are taken out of its item.
-    pub(super) fn new(item: &mut Item, opened: Opened) -> Self {
+    pub(crate) fn new(item: &mut Item, opened: Opened) -> Self {
         let empty = MemberHeader::new(item.found.path.clone(), item.header.kind.clone());
         let mut header = std::mem::replace(&mut item.header, empty);
         let mut warnings = std::mem::take(&mut item.warnings);
@@ -121,7 +121,7 @@ impl BigFile {
     }
 
     /// Returns what the entry records, now that all was read.
-    pub(super) fn finish(&self, seen: &Seen) -> Details {
+    pub(crate) fn finish(&self, seen: &Seen) -> Details {
         let changed = has_changed(&self.source.file, &self.source.stat);
         let mut details = self.details;
         details.dirty = seen.short || seen.error.is_some() || changed;
@@ -130,7 +130,7 @@ impl BigFile {
     }
 
     /// Returns why bytes are missing, if the system said so.
-    pub(super) fn error(&self, seen: &mut Seen) -> Option<Error> {
+    pub(crate) fn error(&self, seen: &mut Seen) -> Option<Error> {
         let path = std::path::PathBuf::from(self.header.path.to_string());
         seen.error.take().map(|source| Error::Io { op: "read", path, source })
     }
@@ -138,12 +138,12 @@ impl BigFile {
 
 impl Source {
     /// Returns how many chunks there are.
-    pub(super) fn chunks(&self) -> u64 {
+    pub(crate) fn chunks(&self) -> u64 {
         self.data_len.div_ceil(self.chunk)
     }
 
     /// Returns how many bytes of memory a chunk needs, packed and unpacked.
-    pub(super) fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         self.chunk.saturating_mul(2)
     }
 
@@ -181,7 +181,7 @@ impl Source {
 
 impl Chunk {
     /// Reads and packs it.
-    pub(super) fn pack(mut self, packer: &mut MemberPacker) -> PackedChunk {
+    pub(crate) fn pack(mut self, packer: &mut MemberPacker) -> PackedChunk {
         let Source { chunk, data_len, reproducible, .. } = *self.source;
         let start = self.number * chunk;
         let len = usize::try_from(chunk.min(data_len - start)).unwrap_or(usize::MAX);

@@ -14,16 +14,16 @@ use crate::observe::Warning;
 use crate::source::{OpenError, ctime, mtime, read_full};
 
 /// A file as it was when it was opened.
-pub(super) struct Opened {
-    pub(super) file: File,
-    pub(super) stat: Stat,
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) stat: Stat,
     /// Whether it is what the walk found, or a file that took its name meanwhile.
-    pub(super) same: bool,
+    pub(crate) same: bool,
 }
 
 /// Opens a file, and settles what the headers of its item say. What keeps it from being stored is
 /// the error.
-pub(super) fn open(item: &mut Item) -> Result<Opened, Packed> {
+pub(crate) fn open(item: &mut Item) -> Result<Opened, Packed> {
     let (file, stat) = match item.found.open() {
         Ok(opened) => opened,
         Err(error) if error.is_vanished() => return Err(Packed::Vanished),
@@ -57,7 +57,7 @@ pub(super) fn open(item: &mut Item) -> Result<Opened, Packed> {
 
 /// Reads a file of one chunk into `data`, and says in its item what it turned out to be; returns
 /// how many bytes of `data` it is.
-pub(super) fn read(item: &mut Item, opened: &Opened, data: &mut Vec<u8>) -> io::Result<usize> {
+pub(crate) fn read(item: &mut Item, opened: &Opened, data: &mut Vec<u8>) -> io::Result<usize> {
     let (len, whole) = match &item.header.sparse {
         Some(map) => read_segments(&opened.file, map.segments(), data)?,
         None => read_whole(&opened.file, item.header.kind.size(), data)?,
@@ -75,7 +75,7 @@ pub(super) fn read(item: &mut Item, opened: &Opened, data: &mut Vec<u8>) -> io::
 }
 
 /// Makes a buffer at least as long; what is in it stays, whatever it is.
-pub(super) fn provide(data: &mut Vec<u8>, len: usize) {
+pub(crate) fn provide(data: &mut Vec<u8>, len: usize) {
     if data.len() < len {
         data.resize(len, 0);
     }
@@ -140,7 +140,7 @@ fn read_segments(
 }
 
 /// Returns whether a file is not what it was when it was opened.
-pub(super) fn has_changed(file: &File, before: &Stat) -> bool {
+pub(crate) fn has_changed(file: &File, before: &Stat) -> bool {
     let Ok(now) = fstat(file) else { return true };
     now.st_size != before.st_size || mtime(&now) != mtime(before) || ctime(&now) != ctime(before)
 }

@@ -19,22 +19,22 @@ use crate::source::{Found, Names, OpenError, ctime, mtime};
 
 /// One thing to be stored. Items are made in listing order; packing needs nothing but the item.
 #[derive(Debug)]
-pub(super) struct Item {
-    pub(super) found: Found,
+pub(crate) struct Item {
+    pub(crate) found: Found,
     /// Headers, but for the extended attributes of all but directories, and for the size and holes
     /// of a file. They go into the entry when the item is packed.
-    pub(super) header: MemberHeader,
-    pub(super) details: Details,
+    pub(crate) header: MemberHeader,
+    pub(crate) details: Details,
     /// What is to be told when it is stored.
-    pub(super) warnings: Vec<Warning>,
-    pub(super) reproducible: bool,
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) reproducible: bool,
     /// Of a directory: why not all that is in it is known.
     lost: Option<std::io::Error>,
 }
 
 /// What became of an item.
 #[derive(Debug)]
-pub(super) enum Packed {
+pub(crate) enum Packed {
     /// Its entry, with a location in the streams that were packed together with it.
     Whole {
         entry: Box<Entry>,
@@ -53,7 +53,7 @@ pub(super) enum Packed {
 
 /// Makes items in order.
 #[derive(Debug)]
-pub(super) struct Items {
+pub(crate) struct Items {
     names: Names,
     links: HashMap<(u64, u64), Link>,
     reproducible: bool,
@@ -69,7 +69,7 @@ struct Link {
 }
 
 impl Items {
-    pub(super) fn new(options: &CreateOptions) -> Self {
+    pub(crate) fn new(options: &CreateOptions) -> Self {
         Self {
             names: Names::new(!options.reproducible),
             links: HashMap::new(),
@@ -78,7 +78,7 @@ impl Items {
     }
 
     /// Makes the item of what was found; `None` when it cannot be stored, which is told.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         mut found: Found,
         report: &mut CreateReport,
@@ -173,23 +173,23 @@ impl Items {
 
 impl Item {
     /// Returns whether it has content: a regular file that is not another name of one.
-    pub(super) fn has_content(&self) -> bool {
+    pub(crate) fn has_content(&self) -> bool {
         matches!(self.header.kind, Kind::File { .. })
     }
 
     /// Returns whether a directory could not be read to its end.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
 
     /// Returns how many bytes of tar it will be, as far as the walk knows.
-    pub(super) fn tar_len(&self) -> u64 {
+    pub(crate) fn tar_len(&self) -> u64 {
         let size = self.header.kind.size();
         (BLOCK as u64).saturating_add(size).saturating_add(padding(size))
     }
 
     /// Takes the headers back out of an entry, to be packed again.
-    pub(super) fn take_back(&mut self, entry: Entry) {
+    pub(crate) fn take_back(&mut self, entry: Entry) {
         self.header = MemberHeader {
             mode: entry.mode,
             uid: entry.uid,
@@ -204,7 +204,7 @@ impl Item {
 
     /// Returns the kind of the thing itself, for a name that was to be a hard link; the size of a
     /// file is settled when it is read.
-    pub(super) fn own_kind(&self) -> Kind {
+    pub(crate) fn own_kind(&self) -> Kind {
         let device = self.found.stat.st_rdev;
         let (major, minor) = (major(device), minor(device));
         match self.found.file_type() {
@@ -216,19 +216,19 @@ impl Item {
     }
 
     /// Returns whether the file had other names when the walk found it.
-    pub(super) fn has_several_names(&self) -> bool {
+    pub(crate) fn has_several_names(&self) -> bool {
         self.found.stat.st_nlink > 1 && self.found.file_type() != FileType::Directory
     }
 
     /// Returns the error that kept a directory from being read, if one did.
-    pub(super) fn lost_directory(&self) -> Option<Error> {
+    pub(crate) fn lost_directory(&self) -> Option<Error> {
         let source = self.lost.as_ref()?;
         let source = std::io::Error::new(source.kind(), source.to_string());
         Some(self.error("read the directory", source))
     }
 
     /// Tries whether the item can be read, without reading it; the error is absent when it is gone.
-    pub(super) fn try_open(&self) -> Result<(), Option<Error>> {
+    pub(crate) fn try_open(&self) -> Result<(), Option<Error>> {
         if let Some(error) = self.lost_directory() {
             return Err(Some(error));
         }
@@ -248,12 +248,12 @@ impl Item {
     }
 
     /// Returns an error of the system as one of this item.
-    pub(super) fn failed(&self, op: &'static str, source: std::io::Error) -> Packed {
+    pub(crate) fn failed(&self, op: &'static str, source: std::io::Error) -> Packed {
         Packed::Failed(self.error(op, source))
     }
 
     /// Returns the entry of a file whose content is not in the archive.
-    pub(super) fn lost_entry(&self, reason: &str) -> Entry {
+    pub(crate) fn lost_entry(&self, reason: &str) -> Entry {
         let size = u64::try_from(self.found.stat.st_size).unwrap_or(0);
         let header = MemberHeader { kind: Kind::File { size }, ..self.header.clone() };
         Entry { lost: Some(reason.into()), ..entry_of(&header, self.details) }

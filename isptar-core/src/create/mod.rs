@@ -5,11 +5,12 @@
 //! order again). Small ones go to the threads in batches, big files chunk by chunk.
 
 mod batch;
-mod big;
+pub(crate) mod big;
 mod drive;
-mod file;
+pub(crate) mod file;
 pub(crate) mod holes;
-mod item;
+pub(crate) mod item;
+pub(crate) mod moved;
 mod store;
 
 use std::num::NonZero;

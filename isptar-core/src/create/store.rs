@@ -1,11 +1,12 @@
 //! The part of the job that works in order: storing what was packed, and telling of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::batch::Worker;
 use super::big::{BigFile, Chunk, PackedChunk, Seen};
 use super::file;
 use super::item::{Item, Packed};
+use super::moved::{Moved, Stored};
 use super::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
@@ -14,17 +15,6 @@ use crate::observe::{Event, Observer, Warning};
 use crate::path::MemberPath;
 use crate::source::Walk;
 use crate::writer::{ArchiveWriter, OpenMember};
-
-/// What an item left in the archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stored {
-    /// What the walk found under its name.
-    Whole,
-    /// Another file, which replaced the one that the walk found.
-    Other,
-    /// No content.
-    Without,
-}
 
 /// A big file of which chunks are being stored.
 struct OpenBig {
@@ -37,10 +27,7 @@ struct OpenBig {
 pub(super) struct Store<S> {
     writer: ArchiveWriter<S>,
     pub(super) report: CreateReport,
-    /// First names of files with several names whose content is not in the archive under them:
-    /// they could not be stored, or were replaced meanwhile. With the name that has it instead, once
-    /// there is one.
-    moved: HashMap<MemberPath, Option<MemberPath>>,
+    moved: Moved,
     /// Packs what must be packed anew.
     worker: Worker,
     groups: bool,
@@ -55,7 +42,7 @@ impl<S: Sink> Store<S> {
         Self {
             writer,
             report: CreateReport::default(),
-            moved: HashMap::new(),
+            moved: Moved::default(),
             worker: Worker::new(options),
             groups: options.group() > 0,
             shared: 0,
@@ -114,9 +101,7 @@ impl<S: Sink> Store<S> {
                 _ => &item.header.kind,
             };
             let broken = match kind {
-                Kind::HardLink { target } => {
-                    self.moved.contains_key(target) || without.contains(target)
-                }
+                Kind::HardLink { target } => self.moved.has(target) || without.contains(target),
                 _ => false,
             };
             if item.has_several_names() && !matches!(packed, Packed::Whole { same: true, .. }) {
@@ -148,16 +133,7 @@ impl<S: Sink> Store<S> {
             }
             stored => stored?,
         };
-        let several = item.has_several_names();
-        match (stored, moved_from) {
-            (Stored::Whole, Some(first)) => {
-                self.moved.insert(first, Some(item.found.path));
-            }
-            (Stored::Without | Stored::Other, None) if several => {
-                self.moved.insert(item.found.path, None);
-            }
-            _ => {}
-        }
+        self.moved.settle(item, stored, moved_from);
         Ok(())
     }
 
@@ -177,20 +153,13 @@ impl<S: Sink> Store<S> {
             _ => &item.header.kind,
         };
         let Kind::HardLink { target } = kind else { return None };
-        let moved = self.moved.get(target)?;
-        // The content is under another name, or this one is the first that may have it.
-        let first = target.clone();
-        let kind = match moved {
-            Some(target) => Kind::HardLink { target: target.clone() },
-            None => item.own_kind(),
-        };
-        let is_first = moved.is_none();
+        let (kind, first) = self.moved.instead_of(target, item)?;
         if let Packed::Whole { entry, .. } = std::mem::replace(packed, Packed::Vanished) {
             item.take_back(*entry);
         }
         item.header.kind = kind;
         *packed = self.worker.alone(item, stream);
-        is_first.then_some(first)
+        first
     }
 
     fn packed(
