@@ -59,6 +59,20 @@ pub(crate) enum Failure {
     /// Options that do not go together.
     #[error("{0}")]
     Usage(&'static str),
+    /// Nobody has that name or number.
+    #[error("there is no user {name}")]
+    NoUser {
+        /// The name or number.
+        name: String,
+    },
+    /// The system does not let this run act as another user.
+    #[error("cannot act as {name}")]
+    ActAs {
+        /// The name or number of the user.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The tree to compare with could not be opened.
     #[error("cannot compare with {name}")]
     Tree {
@@ -129,9 +143,12 @@ impl Failure {
             Self::Archive { error, .. } => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
             Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
-            Self::PatternFile { .. } | Self::Terminal | Self::SameFile { .. } | Self::Usage(_) => {
-                Exit::Usage
-            }
+            Self::PatternFile { .. }
+            | Self::Terminal
+            | Self::SameFile { .. }
+            | Self::Usage(_)
+            | Self::NoUser { .. }
+            | Self::ActAs { .. } => Exit::Usage,
             Self::Range { .. } | Self::LinkGone { .. } | Self::Tree { .. } => Exit::Incomplete,
         }
     }
@@ -152,6 +169,7 @@ impl Failure {
             Self::Core(error) => return hint(error),
             Self::Archive { name, error } => return archive_hint(name, error),
             Self::SameFile { .. } => "it would be written over: name another file",
+            Self::ActAs { .. } => "only root can",
             Self::Terminal => "name a file, or redirect standard output",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
             _ => return None,

@@ -48,9 +48,15 @@ impl Packer {
     /// Appends a stream with `data`: deflated, or stored when that is not larger or `data` does
     /// not look as if it could be compressed.
     pub fn pack(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        self.pack_by(Method::Deflate, data, out);
+    }
+
+    /// Appends a stream with `data`, stored when the method says so.
+    pub(crate) fn pack_by(&mut self, method: Method, data: &[u8], out: &mut Vec<u8>) {
         let crc = crc32fast::hash(data);
         let start = out.len();
-        if let Some(compressor) = self.compressor.as_mut().filter(|_| !is_dense(data)) {
+        let deflates = || method == Method::Deflate && !is_dense(data);
+        if let Some(compressor) = self.compressor.as_mut().filter(|_| deflates()) {
             out.extend_from_slice(&gzip::HEAD);
             let body = out.len();
             out.resize(body + compressor.deflate_compress_bound(data.len()), 0);
@@ -65,6 +71,16 @@ impl Packer {
         }
         gzip::push_stored(data, crc, out);
     }
+}
+
+/// How the data of a stream is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Method {
+    /// Deflated at the packer's level, where that makes it smaller.
+    #[default]
+    Deflate,
+    /// As it is, whatever the level.
+    Store,
 }
 
 /// Returns whether data is as good as random: the bytes of 16 samples of 512 bytes have an entropy

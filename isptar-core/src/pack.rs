@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::codec::Packer;
+use crate::codec::{Method, Packer};
 use crate::error::FormatError;
 use crate::format::entry::{Digest, Entry, Kind};
 use crate::format::member::{MemberHeader, Xattrs};
@@ -75,7 +75,7 @@ impl MemberPacker {
     ) -> Result<Entry, FormatError> {
         self.tar.clear();
         let digest = self.add(header, data)?;
-        let packed = Some(self.seal(out));
+        let packed = Some(self.seal(Method::Deflate, out));
         Ok(Entry { packed, digest, ..entry_of(header, details) })
     }
 
@@ -111,15 +111,15 @@ impl MemberPacker {
     }
 
     /// Packs that tar as one stream, appended to `out`; returns its packed length.
-    pub(crate) fn seal(&mut self, out: &mut Vec<u8>) -> u64 {
-        self.seal_first(self.tar.len(), out)
+    pub(crate) fn seal(&mut self, method: Method, out: &mut Vec<u8>) -> u64 {
+        self.seal_first(self.tar.len(), method, out)
     }
 
     /// Packs the first `len` bytes of that tar as one stream, and keeps the rest.
-    pub(crate) fn seal_first(&mut self, len: usize, out: &mut Vec<u8>) -> u64 {
+    pub(crate) fn seal_first(&mut self, len: usize, method: Method, out: &mut Vec<u8>) -> u64 {
         let start = out.len();
         let len = len.min(self.tar.len());
-        self.packer.pack(&self.tar[..len], out);
+        self.packer.pack_by(method, &self.tar[..len], out);
         self.tar.drain(..len);
         (out.len() - start) as u64
     }
@@ -137,14 +137,20 @@ impl MemberPacker {
     }
 
     /// Packs a chunk; the last one of a member with `data_len` bytes brings the padding.
-    pub(crate) fn pack_chunk(&mut self, data: &[u8], last_of: Option<u64>, out: &mut Vec<u8>) {
+    pub(crate) fn pack_chunk(
+        &mut self,
+        data: &[u8],
+        last_of: Option<u64>,
+        method: Method,
+        out: &mut Vec<u8>,
+    ) {
         let Some(data_len) = last_of.filter(|&len| padding(len) > 0) else {
-            return self.packer.pack(data, out);
+            return self.packer.pack_by(method, data, out);
         };
         self.tar.clear();
         self.tar.extend_from_slice(data);
         push_padding(data_len, &mut self.tar);
-        self.seal(out);
+        self.seal(method, out);
     }
 }
 

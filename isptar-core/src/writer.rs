@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
 
-use crate::codec::Packer;
+use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Chunks, Entry, Kind, Location};
 use crate::format::header::{Header, Magic};
@@ -308,7 +308,7 @@ impl<S: Sink> ArchiveWriter<S> {
         let last = (member.left == 0).then(|| member.header.data_len());
         let mut stream = std::mem::take(&mut self.buffer);
         stream.clear();
-        self.packer.pack_chunk(data, last, &mut stream);
+        self.packer.pack_chunk(data, last, Method::Deflate, &mut stream);
         member.packed.push(stream.len() as u64);
         let written = self.output.write(&stream);
         self.buffer = stream;

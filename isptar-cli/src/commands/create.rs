@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ArgMatches;
-use isptar_core::{CreateOptions, CreateReport};
+use isptar_core::{CreateOptions, CreateReport, Patterns};
 
 use super::exclude::{ExcludeArgs, read_patterns};
 use super::store::{self, StoreArgs};
+use super::user::UserArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::limits::parse_value;
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     directory: PathBuf,
     #[command(flatten)]
     exclude: ExcludeArgs,
+    /// Store what matches as it is: patterns as of --exclude, for what is compressed already
+    #[arg(long, value_name = "GLOB")]
+    no_compress: Vec<String>,
     /// Leave out the contents of directories that have a CACHEDIR.TAG
     #[arg(long)]
     exclude_caches: bool,
@@ -58,6 +62,8 @@ pub(crate) struct Args {
     /// Use N threads; the archive is the same for any number [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    user: UserArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -85,6 +91,7 @@ impl Args {
         let mut options = self.store.to_options(&self.archive, now);
         options.directory.clone_from(&self.directory);
         options.exclude = self.exclude.patterns(read)?;
+        options.no_compress = Patterns::new(&self.no_compress)?;
         options.exclude_caches = self.exclude_caches;
         options.exclude_if_present =
             self.exclude_if_present.iter().map(|name| name.clone().into_vec()).collect();
@@ -103,6 +110,7 @@ fn parse_group(text: &str) -> Result<NonZero<u64>, String> {
 
 /// Runs `isptar create`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
+    args.user.act()?;
     // The clock is read before anything else: what changes later is newer than the archive.
     let options = args.to_options(SystemTime::now(), read_patterns)?;
     let signals = Signals::start()?;

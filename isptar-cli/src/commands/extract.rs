@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use isptar_core::{ExtractOptions, ExtractReport, Overwrite};
 
 use super::select::Wanted;
+use super::user::UserArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Input};
@@ -61,6 +62,8 @@ pub(crate) struct Args {
     /// Print the name of every member
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    user: UserArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -118,6 +121,7 @@ impl Args {
 
 /// Runs `isptar extract`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
+    args.user.act()?;
     let wanted = Wanted::new(&args.paths)?;
     let signals = Signals::start()?;
     let stream = Stream::Out(ui.out()?);

@@ -15,3 +15,4 @@ pub(crate) mod verify;
 mod exclude;
 mod select;
 mod store;
+mod user;

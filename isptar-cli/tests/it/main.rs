@@ -15,6 +15,7 @@ mod kill;
 mod limits;
 mod memory;
 mod program;
+mod programs;
 mod repair;
 mod restoring;
 mod strace;

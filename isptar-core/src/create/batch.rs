@@ -4,7 +4,7 @@ use super::CreateOptions;
 use super::big::{Chunk, PackedChunk};
 use super::file;
 use super::item::{Item, Packed};
-use crate::codec::Packer;
+use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;
 use crate::format::entry::{Kind, Location};
@@ -121,7 +121,9 @@ impl Worker {
             return;
         }
         let start = self.streams.len() as u64;
-        let len = self.packer.seal_first(len, &mut self.streams);
+        // What is stored is never with others.
+        let method = members.first().map_or_else(Method::default, |(item, _)| item.method);
+        let len = self.packer.seal_first(len, method, &mut self.streams);
         for (_, packed) in members {
             if let Packed::Whole { entry, .. } = packed {
                 entry.packed = Some(len);
@@ -136,7 +138,7 @@ impl Worker {
     pub(super) fn alone(&mut self, item: &mut Item, stream: &mut Vec<u8>) -> Packed {
         let mut packed = self.add(item);
         let start = stream.len() as u64;
-        let len = self.packer.seal(stream);
+        let len = self.packer.seal(item.method, stream);
         if let Packed::Whole { entry, .. } = &mut packed {
             entry.packed = Some(len);
             entry.location = Some(Location { depth: 0, slice: 1, offset: start, zoffset: 0 });

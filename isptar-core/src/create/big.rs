@@ -8,6 +8,7 @@ use rustix::fs::Stat;
 use super::file::{Opened, has_changed, provide};
 use super::holes;
 use super::item::Item;
+use crate::codec::Method;
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;
 use crate::format::member::MemberHeader;
@@ -46,6 +47,7 @@ pub(crate) struct Source {
 pub(crate) struct Chunk {
     pub(crate) source: Arc<Source>,
     pub(crate) number: u64,
+    pub(crate) method: Method,
     pub(crate) data: Vec<u8>,
     pub(crate) stream: Vec<u8>,
 }
@@ -191,7 +193,8 @@ impl Chunk {
         seen.zeros = reproducible && holes::has_zero_block(data);
         let is_last = start + len as u64 == data_len;
         self.stream.clear();
-        packer.pack_chunk(data, is_last.then_some(data_len), &mut self.stream);
+        let last_of = is_last.then_some(data_len);
+        packer.pack_chunk(data, last_of, self.method, &mut self.stream);
         PackedChunk { data: self.data, len, stream: self.stream, is_last, seen }
     }
 }

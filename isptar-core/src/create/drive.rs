@@ -9,6 +9,7 @@ use super::file;
 use super::item::{Item, Items, Packed};
 use super::store::Store;
 use super::{CreateOptions, CreateReport};
+use crate::codec::Method;
 use crate::error::{Error, Result};
 use crate::format::chunk_size;
 use crate::io::Sink;
@@ -114,8 +115,8 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         let tar_len = item.tar_len();
         // How members are grouped must follow from the tree alone.
         let fits = self.group == 0 || self.batch.tar_len + tar_len <= self.group;
-        // What cannot be stored must not be in a stream with others.
-        let is_alone = self.group > 0 && !self.store.takes(&item);
+        // What cannot be stored must not be in a stream with others, nor what is not compressed.
+        let is_alone = self.group > 0 && (!self.store.takes(&item) || item.method == Method::Store);
         if !fits || is_alone {
             self.end_batch()?;
         }
@@ -154,7 +155,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
             return self.push(Job::Batch(items, Vec::new()), 2 * tar_len, 1);
         }
         let big = BigFile::new(&mut item, opened);
-        let source = big.source.clone();
+        let (source, method) = (big.source.clone(), item.method);
         let settled = Job::Settled(Box::new((item, Packed::Big(Box::new(big)))));
         self.push(settled, ITEM_WEIGHT, 1)?;
         for number in 0..source.chunks() {
@@ -165,7 +166,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
             self.make_room(source.weight(), 1)?;
             let data = self.large.pop().unwrap_or_default();
             let stream = self.large.pop().unwrap_or_default();
-            let chunk = Chunk { source: source.clone(), number, data, stream };
+            let chunk = Chunk { source: source.clone(), number, method, data, stream };
             // The file itself, with the last chunk that is under way.
             let handles = u64::from(number + 1 == source.chunks());
             self.push(Job::Chunk(Box::new(chunk)), source.weight(), handles)?;

@@ -7,6 +7,7 @@ use rustix::fs::{FileType, major, minor};
 
 use super::big::BigFile;
 use super::{CreateOptions, CreateReport};
+use crate::codec::Method;
 use crate::error::Error;
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::MemberHeader;
@@ -15,6 +16,7 @@ use crate::format::{BLOCK, padding};
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::{Details, entry_of};
 use crate::path::MemberPath;
+use crate::select::Patterns;
 use crate::source::{Found, Names, OpenError, ctime, mtime};
 
 /// One thing to be stored. Items are made in listing order; packing needs nothing but the item.
@@ -28,6 +30,8 @@ pub(crate) struct Item {
     /// What is to be told when it is stored.
     pub(crate) warnings: Vec<Warning>,
     pub(crate) reproducible: bool,
+    /// How its content is written.
+    pub(crate) method: Method,
     /// Of a directory: why not all that is in it is known.
     lost: Option<std::io::Error>,
 }
@@ -57,6 +61,7 @@ pub(crate) struct Items {
     names: Names,
     links: HashMap<(u64, u64), Link>,
     reproducible: bool,
+    no_compress: Patterns,
 }
 
 /// A file with several names, of which some were not met.
@@ -74,6 +79,7 @@ impl Items {
             names: Names::new(!options.reproducible),
             links: HashMap::new(),
             reproducible: options.reproducible,
+            no_compress: options.no_compress.clone(),
         }
     }
 
@@ -119,13 +125,24 @@ impl Items {
         };
         let lost = found.lost.take();
         let (warnings, reproducible) = (Vec::new(), self.reproducible);
-        let mut item = Item { found, header, details, warnings, reproducible, lost };
+        let method = self.method(&found);
+        let mut item = Item { found, header, details, warnings, reproducible, method, lost };
         if item.header.kind == Kind::Directory {
             // At once, so that the handles of directories need not be kept.
             (item.header.xattrs, item.warnings) = item.found.xattrs(None);
             item.found.release();
         }
         Some(item)
+    }
+
+    /// Returns how the content of a file is written, which its other names do as well: their first
+    /// one may turn out to be gone.
+    fn method(&self, found: &Found) -> Method {
+        let is_file = found.file_type() == FileType::RegularFile;
+        match is_file && self.no_compress.matches_within(&found.path, false) {
+            true => Method::Store,
+            false => Method::Deflate,
+        }
     }
 
     /// Returns the kind; `None` for what no archive can hold.

@@ -42,6 +42,9 @@ pub struct CreateOptions {
     pub directory: PathBuf,
     /// What is left out.
     pub exclude: Patterns,
+    /// Files whose contents are stored as they are, in streams of their own: what matches, and what
+    /// is in a directory that matches.
+    pub no_compress: Patterns,
     /// Leave out the contents of directories that have a valid CACHEDIR.TAG, but that file.
     pub exclude_caches: bool,
     /// Leave out the contents of directories that have a file of one of these names, but that file.
@@ -77,6 +80,7 @@ impl Default for CreateOptions {
             level: 6,
             directory: PathBuf::from("."),
             exclude: Patterns::default(),
+            no_compress: Patterns::default(),
             exclude_caches: false,
             exclude_if_present: Vec::new(),
             one_file_system: false,

@@ -266,7 +266,8 @@ impl<S: Sink> Store<S> {
             if observer.cancelled() {
                 return Err(Error::Cancelled);
             }
-            let chunk = Chunk { source: source.clone(), number, data, stream };
+            let (source, method) = (source.clone(), item.method);
+            let chunk = Chunk { source, number, method, data, stream };
             let mut packed = self.worker.chunk(chunk);
             self.chunk(&mut packed, observer)?;
             (data, stream) = (packed.data, packed.stream);

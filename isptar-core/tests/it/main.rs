@@ -11,6 +11,7 @@ mod hostile;
 mod lies;
 mod limits;
 mod list;
+mod methods;
 mod open;
 mod outside;
 mod properties;
