@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::limits::{LimitName, Raise};
-use crate::path::{MemberPath, PathReason};
+use crate::path::{MemberPath, PathReason, printable};
 
 /// The result of isptar's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -170,6 +170,17 @@ pub enum Error {
         /// Bytes that were searched.
         size: u64,
     },
+    /// The archive was not made by merging several.
+    #[error("the archive has no parts")]
+    NoParts,
+    /// A part of a merged archive cannot be what it should be.
+    #[error("part {name}: {problem}")]
+    Part {
+        /// The part's name, escaped for display.
+        name: String,
+        /// What is wrong.
+        problem: PartProblem,
+    },
     /// An archive of ours is not converted.
     #[error("the input is an isptar archive already")]
     AlreadyIsptar,
@@ -258,6 +269,28 @@ pub enum Error {
     /// The caller asked to stop, see [`crate::Observer::cancelled`].
     #[error("interrupted")]
     Cancelled,
+}
+
+/// What is wrong with a part of a merged archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartProblem {
+    /// Its name cannot be that of a file in a directory.
+    #[error("the name of a part is 1 to 255 bytes, without a slash and not . or ..")]
+    Name,
+    /// Two parts have that name.
+    #[error("two parts have this name")]
+    Twice,
+    /// A member of it would be taken for its end.
+    #[error("its member {0} would be taken for the end of a part")]
+    Reserved(MemberPath),
+}
+
+impl PartProblem {
+    /// Says it of a part.
+    pub(crate) fn of(self, name: &[u8]) -> Error {
+        Error::Part { name: printable(name), problem: self }
+    }
 }
 
 fn at(path: Option<&PathBuf>) -> String {

@@ -17,6 +17,7 @@ mod pack;
 mod parallel;
 pub mod path;
 pub mod repair;
+pub mod rewrite;
 pub mod scan;
 pub mod select;
 pub mod source;

@@ -86,6 +86,7 @@ pub struct ArchiveWriter<S> {
     created: Option<u64>,
     tool: Option<String>,
     incomplete: bool,
+    parts: bool,
     previous: Option<MemberPath>,
     entries: u64,
     content_size: u64,
@@ -122,6 +123,7 @@ impl<S: Sink> ArchiveWriter<S> {
             created: options.created,
             tool: options.tool.as_deref().map(one_line),
             incomplete: false,
+            parts: false,
             previous: None,
             entries: 0,
             content_size: 0,
@@ -137,6 +139,12 @@ impl<S: Sink> ArchiveWriter<S> {
     /// Says that something which should be in the archive is not.
     pub fn set_incomplete(&mut self) {
         self.incomplete = true;
+    }
+
+    /// Says that several archives are merged in this one, as its parts: their names repeat.
+    pub(crate) fn set_parts(&mut self) {
+        self.parts = true;
+        self.sorted = false;
     }
 
     /// Appends a member and returns its entry. Of a file, `content` must give exactly
@@ -238,6 +246,17 @@ impl<S: Sink> ArchiveWriter<S> {
         }
         self.copied = Some((range, offset));
         Ok(entry)
+    }
+
+    /// Appends bytes of another archive, whose entries must follow; returns where they begin.
+    pub(crate) fn put_copy<R: ReadAt + ?Sized>(
+        &mut self,
+        source: &R,
+        range: Range<u64>,
+    ) -> Result<u64> {
+        let offset = self.output.offset;
+        self.copy_bytes(source, range.start, range.end.saturating_sub(range.start))?;
+        Ok(offset)
     }
 
     fn copy_bytes<R: ReadAt + ?Sized>(
@@ -414,9 +433,11 @@ impl<S: Sink> ArchiveWriter<S> {
             data_size: self.output.offset,
             content_size: Some(self.content_size),
             listing_sha256: Some(listing.identity),
-            sorted: self.in_order,
+            // Each part begins anew, however few names there are.
+            sorted: self.in_order && !self.parts,
             created: self.created,
             incomplete: self.incomplete,
+            parts: self.parts,
             tool: self.tool,
             ..ArchiveInfo::default()
         };

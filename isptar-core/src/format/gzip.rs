@@ -21,6 +21,11 @@ const FNAME: u8 = 8;
 const FCOMMENT: u8 = 16;
 const RESERVED: u8 = 0xe0;
 
+/// Returns whether the first deflate block of a stream that begins with [`HEAD`] is stored.
+pub(crate) fn begins_stored(stream: &[u8]) -> bool {
+    stream.strip_prefix(&HEAD).and_then(<[u8]>::first).is_some_and(|byte| byte & 0b110 == 0)
+}
+
 /// What a head is followed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {

@@ -4,27 +4,24 @@
 use std::ops::Range;
 
 use super::probe::Probe;
-use super::write::is_here;
 use crate::archive::stream_limit;
-use crate::codec::Packer;
 use crate::error::Result;
 use crate::format::entry::{Chunks, Entry, Location};
 use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
+use crate::rewrite::{Regroup, is_here};
 use crate::writer::ArchiveWriter;
 
 /// Packs streams.
 #[derive(Debug)]
 pub(super) struct Repacker {
-    packer: Packer,
+    regroup: Regroup,
     limits: Limits,
-    tar: Vec<u8>,
-    stream: Vec<u8>,
 }
 
 impl Repacker {
     pub(super) fn new(level: u8, limits: Limits) -> Self {
-        Self { packer: Packer::new(level), limits, tar: Vec::new(), stream: Vec::new() }
+        Self { regroup: Regroup::new(level), limits }
     }
 
     /// Appends the members of `entries` that are in the streams at `range`, and records all
@@ -60,11 +57,9 @@ impl Repacker {
         let mut first = None;
         for packed in &mut chunks.packed {
             let end = probe.decode(at, limit)?.map_err(|kind| kind.at(at))?;
-            self.stream.clear();
-            self.packer.pack(probe.text(), &mut self.stream);
-            let offset = writer.put_stream(&self.stream)?;
+            let (offset, len) = self.regroup.pack(writer, probe.text())?;
             first.get_or_insert(offset);
-            *packed = self.stream.len() as u64;
+            *packed = len;
             at = end;
         }
         Ok(first.unwrap_or(0))
@@ -83,24 +78,14 @@ impl Repacker {
         }
         // It was whole when it was scanned.
         probe.decode(at, stream_limit(&self.limits))?.map_err(|kind| kind.at(at))?;
-        self.tar.clear();
+        self.regroup.begin();
         for location in entries.iter_mut().filter_map(|entry| entry.location.as_mut()) {
             if location.depth > 0 {
                 continue;
             }
             let member = probe.member_at(location.zoffset).map_err(|kind| kind.at(at))?;
-            location.zoffset = self.tar.len() as u64;
-            self.tar.extend_from_slice(member);
+            location.zoffset = self.regroup.add(member);
         }
-        self.stream.clear();
-        self.packer.pack(&self.tar, &mut self.stream);
-        let offset = writer.put_stream(&self.stream)?;
-        for entry in entries.iter_mut().filter(|entry| is_here(entry)) {
-            if let Some(location) = &mut entry.location {
-                location.offset = offset;
-            }
-            entry.packed = Some(self.stream.len() as u64);
-        }
-        Ok(())
+        self.regroup.seal(writer, entries)
     }
 }

@@ -16,6 +16,7 @@ use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::path::MemberPath;
+use crate::rewrite::is_here;
 use crate::verify::{Links, Scope, check_claims, corrupt};
 use crate::writer::ArchiveWriter;
 
@@ -274,11 +275,6 @@ fn words_of_loss(kind: FormatError) -> FormatError {
         FormatError::Missing("entry of a member" | "whole member") | FormatError::Another => GONE,
         kind => kind,
     }
-}
-
-/// Returns whether the bytes of a member are in this archive.
-pub(super) fn is_here(entry: &Entry) -> bool {
-    entry.location.is_some_and(|location| location.depth == 0)
 }
 
 /// Members that share their streams, and entries between them that have none.

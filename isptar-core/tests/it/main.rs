@@ -16,6 +16,7 @@ mod open;
 mod outside;
 mod properties;
 mod repair;
+mod rewrite;
 mod sources;
 mod support;
 mod testdata;

@@ -1,0 +1,327 @@
+//! Copying members from an archive, and from its bases, as they are packed.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::regroup::{Regroup, is_here, place};
+use crate::archive::{Archive, Member, Rereads, Tailed, stream_limit};
+use crate::content::Content as _;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{Entry, Location};
+use crate::format::member::MemberHeader;
+use crate::format::{gzip, padding};
+use crate::io::{RangeReader, ReadAt, Sink};
+use crate::limits::Limits;
+use crate::observe::{Event, Observer};
+use crate::verify::{Scope, check_claims, corrupt};
+use crate::writer::ArchiveWriter;
+
+/// Packed bytes that are read at once.
+const READ: usize = 1 << 20;
+
+/// Entries of one stream, and those without bytes between them, that are held.
+const MOST_HELD: usize = 8192;
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Copied {
+    /// Members, and bytes of content of the files among them.
+    pub(crate) members: u64,
+    pub(crate) bytes: u64,
+    /// Packed bytes that were copied as they are.
+    pub(crate) packed: u64,
+    /// Members that were packed again.
+    pub(crate) repacked: u64,
+}
+
+/// Copies members in the order of a new archive.
+///
+/// What is not decoded is not checked beyond what its entry claims, where its stream begins, and
+/// how long it says it is. Streams that may hold others than the members asked for are decoded, with
+/// all checks of reading; those that do are packed again without them.
+pub(crate) struct Copier<'a, R> {
+    archive: &'a Archive<R>,
+    /// By depth, as far as they were needed.
+    sources: Vec<Option<Source<'a, R>>>,
+    unit: Option<Unit>,
+    regroup: Regroup,
+    limits: Limits,
+    /// Whether all that is copied is decoded and checked before.
+    verify: bool,
+    stream: Vec<u8>,
+    headers: Vec<u8>,
+    pub(crate) copied: Copied,
+}
+
+/// An archive that members are copied from.
+struct Source<'a, R> {
+    archive: &'a Archive<R>,
+    reader: RangeReader<&'a Tailed<R>>,
+    /// Where the member ended that was copied last.
+    end: u64,
+    run: Arc<Rereads>,
+    /// What reading the last member left: its stream, and buffers.
+    member: Option<Member<'a, R>>,
+}
+
+/// Members that share a stream, and entries between them that have no bytes.
+struct Unit {
+    depth: u32,
+    entries: Vec<Entry>,
+}
+
+impl<'a, R: ReadAt> Copier<'a, R> {
+    /// Copies members of `archive`, and of its bases; what must be packed again is at `level`.
+    pub(crate) fn new(archive: &'a Archive<R>, level: u8, verify: bool) -> Self {
+        Self {
+            archive,
+            sources: Vec::new(),
+            unit: None,
+            regroup: Regroup::new(level),
+            limits: *archive.limits(),
+            verify,
+            stream: Vec::new(),
+            headers: Vec::new(),
+            copied: Copied::default(),
+        }
+    }
+
+    /// Takes the next member, whose entry says at which depth its bytes are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CorruptMember`] of this or an earlier member, those of the writer, and
+    /// [`Error::Input`].
+    pub(crate) fn take<S: Sink>(
+        &mut self,
+        writer: &mut ArchiveWriter<S>,
+        mut entry: Entry,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let Some(location) = &mut entry.location else {
+            return self.pass(writer, entry);
+        };
+        let depth = std::mem::take(&mut location.depth);
+        self.check(depth, &entry)?;
+        if self.unit.as_ref().is_some_and(|unit| unit.goes_on_with(depth, &entry)) {
+            return self.hold(depth, entry);
+        }
+        self.flush(writer, observer)?;
+        if self.verify {
+            return self.hold(depth, entry);
+        }
+        if entry.chunks.is_some() {
+            let source = self.source(depth)?;
+            let (from, end) = (source.archive.source(), entry.claimed_range().end);
+            let copied = writer.copy(from, &entry)?;
+            self.source(depth)?.end = end;
+            self.count(&copied, observer);
+            return Ok(());
+        }
+        if self.read_alone(depth, &entry)? {
+            let copied = writer.push(entry, &self.stream)?;
+            self.count(&copied, observer);
+            return Ok(());
+        }
+        self.hold(depth, entry)
+    }
+
+    /// Records an entry that has no bytes in the new archive.
+    pub(crate) fn pass<S: Sink>(
+        &mut self,
+        writer: &mut ArchiveWriter<S>,
+        entry: Entry,
+    ) -> Result<()> {
+        match &mut self.unit {
+            Some(unit) => unit.entries.push(entry),
+            None => writer.put_entry(&entry)?,
+        }
+        Ok(())
+    }
+
+    /// Writes what is held back, because members may follow that share its stream: before anything
+    /// else goes into the archive.
+    pub(crate) fn flush<S: Sink>(
+        &mut self,
+        writer: &mut ArchiveWriter<S>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let Some(Unit { depth, mut entries }) = self.unit.take() else { return Ok(()) };
+        let is_whole = self.read_unit(depth, &mut entries)?;
+        match entries.iter().find(|entry| is_here(entry)).map(Entry::claimed_range) {
+            Some(_) if !is_whole => {
+                self.regroup.seal(writer, &mut entries)?;
+                self.copied.repacked +=
+                    entries.iter().filter(|entry| is_here(entry)).count() as u64;
+            }
+            Some(range) => {
+                let from = self.source(depth)?.archive.source();
+                let offset = writer.put_copy(from, range.clone())?;
+                let packed = range.end - range.start;
+                place(&mut entries, offset, packed);
+                self.copied.packed += packed;
+            }
+            None => {}
+        }
+        for entry in &entries {
+            writer.put_entry(entry)?;
+            if is_here(entry) {
+                self.tell(entry, observer);
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, depth: u32, entry: Entry) -> Result<()> {
+        let unit = self.unit.get_or_insert_with(|| Unit { depth, entries: Vec::new() });
+        unit.entries.push(entry);
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &Entry, observer: &mut dyn Observer) {
+        self.copied.packed += entry.packed.unwrap_or(0);
+        self.tell(entry, observer);
+    }
+
+    fn tell(&mut self, entry: &Entry, observer: &mut dyn Observer) {
+        let bytes = entry.kind.size();
+        self.copied.members += 1;
+        self.copied.bytes += bytes;
+        observer.event(Event::Progress { bytes });
+        observer.event(Event::Done { entry });
+    }
+
+    /// Checks what the entry claims.
+    fn check(&mut self, depth: u32, entry: &Entry) -> Result<()> {
+        let archive = self.source(depth)?.archive;
+        if archive.is_classic() {
+            let kind = FormatError::invalid("location", b"in a classic archive");
+            return Err(corrupt(entry, kind));
+        }
+        let data_end = archive.data_end();
+        let scope = Scope { limits: &self.limits, bases: &[], data_end, is_classic: false };
+        check_claims(scope, entry)
+    }
+
+    /// Returns the archive that many bases back.
+    fn source(&mut self, depth: u32) -> Result<&mut Source<'a, R>> {
+        let index = usize::try_from(depth).unwrap_or(usize::MAX);
+        if self.sources.len() <= index {
+            self.sources.resize_with(index + 1, || None);
+        }
+        let slot = &mut self.sources[index];
+        if slot.is_none() {
+            *slot = Some(Source::new(at_depth(self.archive, depth)?));
+        }
+        Ok(slot.as_mut().expect("it was just made"))
+    }
+
+    /// Reads the stream of a member that should be alone in it; returns whether it says so.
+    fn read_alone(&mut self, depth: u32, entry: &Entry) -> Result<bool> {
+        let range = entry.claimed_range();
+        let len = range.end - range.start;
+        let zoffset = entry.location.map_or(0, |location| location.zoffset);
+        // What is longer was never written; who decodes it says so.
+        if zoffset > 0 || len > stream_limit(&self.limits) {
+            return Ok(false);
+        }
+        let Some(expected) = self.tar_len(entry) else { return Ok(false) };
+        let mut stream = std::mem::take(&mut self.stream);
+        let read = self.source(depth).and_then(|source| source.read(range, &mut stream));
+        self.stream = stream;
+        read?;
+        let real = self.stream.last_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
+        let begins = self.stream.starts_with(&gzip::HEAD) && self.stream.len() > gzip::HEAD.len();
+        Ok(begins && u64::from(real) == expected)
+    }
+
+    /// Returns the bytes of tar that a member has whose headers are spelled by its entry alone.
+    fn tar_len(&mut self, entry: &Entry) -> Option<u64> {
+        use crate::format::entry::Digest;
+        if entry.xattr.is_some() || matches!(entry.digest, Some(Digest::Stored(_))) {
+            return None;
+        }
+        self.headers.clear();
+        header_of(entry).encode(&self.limits, &mut self.headers).ok()?;
+        let data = entry.kind.size();
+        Some((self.headers.len() as u64).saturating_add(data).saturating_add(padding(data)))
+    }
+
+    /// Reads the members of a stream, with all checks, and collects their tar. Returns whether they
+    /// are all that is in it; if not, the entries say where they are in what was collected.
+    fn read_unit(&mut self, depth: u32, entries: &mut [Entry]) -> Result<bool> {
+        self.regroup.begin();
+        let (mut at, mut len) = (0, 0);
+        for entry in entries.iter_mut() {
+            let Some(location) = entry.location.filter(|location| location.depth == 0) else {
+                continue;
+            };
+            let source = self.source(depth)?;
+            let (run, last) = (Arc::clone(&source.run), source.member.take());
+            let mut member = source.archive.next_member_of(&run, last, entry)?;
+            while member.next_piece()?.is_some() {}
+            let is_chunked = entry.chunks.is_some();
+            if let Some(form) = member.check_form()?.filter(|_| !is_chunked) {
+                let start = usize::try_from(location.zoffset).unwrap_or(usize::MAX);
+                let tar = form.stream.get(start..form.end).unwrap_or_default();
+                let zoffset = self.regroup.add(tar);
+                if zoffset != location.zoffset {
+                    // Something before it is left out.
+                    at = usize::MAX;
+                }
+                entry.location = Some(Location { zoffset, ..location });
+                (at, len) = (at.max(form.end), form.stream.len());
+            }
+            self.source(depth)?.member = Some(member);
+        }
+        Ok(at == len)
+    }
+}
+
+impl<'a, R: ReadAt> Source<'a, R> {
+    fn new(archive: &'a Archive<R>) -> Self {
+        let reader = RangeReader::new(archive.source(), 0, 0, READ);
+        Self { archive, reader, end: 0, run: archive.rereads(), member: None }
+    }
+
+    /// Reads a range; those that follow each other are fetched together.
+    fn read(&mut self, range: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<()> {
+        let ahead = if range.start == self.end { self.archive.data_end() } else { 0 };
+        self.reader.set_ahead(ahead);
+        self.reader.seek(range.start, range.end);
+        self.end = range.end;
+        out.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
+        let input = |source| Error::Input { offset: range.start, source };
+        self.reader.read_exact(out).map_err(input)
+    }
+}
+
+impl Unit {
+    /// Returns whether a member goes on in the stream of this one.
+    fn goes_on_with(&self, depth: u32, entry: &Entry) -> bool {
+        let last = self.entries.iter().rev().find(|entry| is_here(entry));
+        let place = |entry: &Entry| entry.location.map_or(0, |location| location.zoffset);
+        self.depth == depth
+            && self.entries.len() < MOST_HELD
+            && last.is_some_and(|last| {
+                last.claimed_range() == entry.claimed_range() && place(last) < place(entry)
+            })
+    }
+}
+
+fn at_depth<R>(archive: &Archive<R>, depth: u32) -> Result<&Archive<R>> {
+    if depth == 0 { Ok(archive) } else { Err(Error::InBase { path: "".into(), depth }) }
+}
+
+/// Returns the headers that a member has by its entry, its attributes apart.
+pub(super) fn header_of(entry: &Entry) -> MemberHeader {
+    MemberHeader {
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        user: entry.user.clone(),
+        group: entry.group.clone(),
+        mtime: entry.mtime.unwrap_or_default(),
+        ..MemberHeader::new(entry.path.clone(), entry.kind.clone())
+    }
+}
