@@ -61,7 +61,7 @@ impl Exit {
             | Error::NothingWhole { .. }
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
-            Error::InBase { .. } => Self::Base,
+            Error::InBase { .. } | Error::Slice(_) => Self::Base,
             Error::Hook { .. } => Self::Hook,
             Error::Output { .. }
             | Error::Busy { .. }
@@ -74,7 +74,7 @@ impl Exit {
     /// Returns the status of a run in which single members failed with `error`.
     pub(crate) fn of_member(error: &Error) -> Self {
         match error {
-            Error::InBase { .. } => Self::Base,
+            Error::InBase { .. } | Error::Slice(_) => Self::Base,
             _ => Self::Incomplete,
         }
     }

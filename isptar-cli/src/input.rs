@@ -2,13 +2,13 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Cursor, Read};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use isptar_core::path::printable;
 use isptar_core::verify::Wreck;
-use isptar_core::{Archive, Error, Limits, ReadAt, TarReader};
+use isptar_core::{Archive, Error, RangeReader, ReadAt, SliceSet, TarReader};
 
+use crate::commands::open::OpenArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::signals;
@@ -18,7 +18,7 @@ use crate::ui::Ui;
 pub(crate) type Foreign = TarReader<Box<dyn Read + Send>>;
 
 /// An archive that is read by its listing.
-pub(crate) type Listed = Archive<Source<File>>;
+pub(crate) type Listed = Archive<Source<SliceSet>>;
 
 /// Bytes that are read at once from files of other programs.
 const BUFFER: usize = 256 << 10;
@@ -34,14 +34,18 @@ impl<T: Read> Read for Source<T> {
     }
 }
 
-impl ReadAt for Source<File> {
+impl<T: ReadAt> ReadAt for Source<T> {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         signals::check()?;
-        FileExt::read_at(&self.0, buf, offset)
+        self.0.read_at(buf, offset)
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        self.0.size()
+    }
+
+    fn slices(&self) -> Option<&SliceSet> {
+        self.0.slices()
     }
 }
 
@@ -173,27 +177,27 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 }
 
 /// Opens an archive by its listing or, when it has none, as a tar, which is told once.
-pub(crate) fn open(path: &Path, limits: Limits, ui: &Ui) -> Result<Input, Failure> {
-    if let Some(file) = open_regular(path)? {
-        match Archive::open_with(file, limits) {
+pub(crate) fn open(path: &Path, args: &OpenArgs, ui: &Ui) -> Result<Input, Failure> {
+    if let Some(slices) = open_slices(path, args)? {
+        match Archive::open_with(slices, args.limits()) {
             Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
             Err(Error::NotIsptar(_)) => {}
             Err(error) => return Err(Failure::from(error).named(path)),
         }
     }
-    let (tar, packing) = open_foreign(path, limits)?;
-    ui.note(&format!("{} {}, reading it from front to back", shown(path), unlisted(path, limits)));
+    let (tar, packing) = open_foreign(path, args)?;
+    ui.note(&format!("{} {}, reading it from front to back", shown(path), unlisted(path, args)));
     Ok(Input::Foreign(Box::new(tar), packing))
 }
 
 /// Says why an input is not read by its listing.
-pub(crate) fn unlisted(path: &Path, limits: Limits) -> String {
+pub(crate) fn unlisted(path: &Path, args: &OpenArgs) -> String {
     if is_stdin(path) {
         return "cannot be read by its listing".into();
     }
     // What goes wrong here is told by those who read the input.
-    let file = open_regular(path).ok().flatten();
-    let wreck = file.and_then(|file| Wreck::examine(&file, limits).ok());
+    let slices = open_slices(path, args).ok().flatten();
+    let wreck = slices.and_then(|slices| Wreck::examine(&slices, args.limits()).ok());
     let known = wreck.filter(|wreck| wreck.begins_as_ours || wreck.behind.is_some());
     match known.and_then(|wreck| wreck.diagnosis()) {
         Some(why) => format!("is not read by its listing ({why})"),
@@ -201,20 +205,25 @@ pub(crate) fn unlisted(path: &Path, limits: Limits) -> String {
     }
 }
 
-/// Opens a regular file, which can be read at any offset; `None` for pipes and the like.
-pub(crate) fn open_regular(path: &Path) -> Result<Option<Source<File>>, Failure> {
+/// Opens a regular file, or slices, which can be read at any offset; `None` for pipes and the like.
+pub(crate) fn open_slices(
+    path: &Path,
+    _args: &OpenArgs,
+) -> Result<Option<Source<SliceSet>>, Failure> {
     if is_stdin(path) {
         return Ok(None);
     }
-    let file = open_file(path)?;
-    let metadata = file.metadata().map_err(failed(path))?;
-    Ok(metadata.is_file().then_some(file))
+    match SliceSet::open(path) {
+        Ok(slices) => Ok(slices.map(Source)),
+        Err(Error::Io { source, .. }) => Err(failed(path)(source)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens a tar of any of the compressions known.
-pub(crate) fn open_foreign(path: &Path, limits: Limits) -> Result<(Foreign, Packing), Failure> {
-    let source: Box<dyn Read + Send> =
-        if is_stdin(path) { Box::new(Source(io::stdin())) } else { Box::new(open_file(path)?) };
+pub(crate) fn open_foreign(path: &Path, args: &OpenArgs) -> Result<(Foreign, Packing), Failure> {
+    let limits = args.limits();
+    let source = if is_stdin(path) { Box::new(Source(io::stdin())) } else { front(path, args)? };
     let (reader, packing) = match decoded(source) {
         Ok(Some(decoded)) => decoded,
         Ok(None) => return Err(Failure::Empty { name: shown(path) }),
@@ -222,6 +231,17 @@ pub(crate) fn open_foreign(path: &Path, limits: Limits) -> Result<(Foreign, Pack
     };
     let tar = TarReader::new(reader, limits).map_err(|error| Failure::from(error).named(path))?;
     Ok((tar, packing))
+}
+
+/// Opens a file, or slices, to read them from front to back.
+fn front(path: &Path, args: &OpenArgs) -> Result<Box<dyn Read + Send>, Failure> {
+    match open_slices(path, args)? {
+        Some(slices) if slices.0.count() > 1 => {
+            let end = slices.size().map_err(failed(path))?;
+            Ok(Box::new(RangeReader::new(slices, 0, end, BUFFER)))
+        }
+        _ => Ok(Box::new(open_file(path)?)),
+    }
 }
 
 /// Opens a file to read it.

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::io::SliceError;
 use crate::limits::{LimitName, Raise};
 use crate::path::{MemberPath, PathReason, printable};
 
@@ -232,6 +233,9 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A slice of the archive is missing or wrong.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
     /// A file or directory could not be worked on.
     #[error("cannot {op} {}", path.display())]
     Io {
@@ -336,6 +340,14 @@ impl Error {
             | Self::Content { path, .. }
             | Self::Deliver { path, .. } => Some(path),
             _ => None,
+        }
+    }
+
+    /// A failure to read the archive at `offset`.
+    pub(crate) fn input(offset: u64, source: io::Error) -> Self {
+        match source.downcast() {
+            Ok(slice) => Self::Slice(slice),
+            Err(source) => Self::Input { offset, source },
         }
     }
 

@@ -272,7 +272,7 @@ impl<S: Sink> ArchiveWriter<S> {
         while left > 0 && copied.is_ok() {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(STEP);
             buffer.resize(step, 0);
-            let input = |source| Error::Input { offset: from, source };
+            let input = |source| Error::input(from, source);
             copied = source.read_exact_at(&mut buffer, from).map_err(input);
             copied = copied.and_then(|()| self.output.write(&buffer));
             from += step as u64;

@@ -4,16 +4,16 @@ use std::ffi::OsString;
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isptar_core::{Content, Damage, Entry, Error, Kind, MemberPath};
 
 use super::ls::is_fatal;
+use super::open::OpenArgs;
 use super::select;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Foreign, Input, Listed, is_stdin};
-use crate::limits::LimitArgs;
 use crate::output::plain_name;
 use crate::ui::{Out, Ui};
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "START-END", allow_hyphen_values = true, value_parser = parse_range)]
     range: Option<Range>,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -95,12 +95,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let paths: Vec<MemberPath> =
         args.paths.iter().map(|path| plain_name(&path.as_bytes().into()).into_owned()).collect();
     let mut printer = Printer { out: ui.out()?, range: args.range, ui, exit: Exit::Good };
-    let done = match input::open(&args.archive, args.limits.limits(), ui)? {
+    let done = match input::open(&args.archive, &args.open, ui)? {
         Input::Listed(archive) => paths.iter().try_for_each(|path| {
             let printed = printer.listed(&archive, path);
             printer.settle(printed)
         }),
-        Input::Foreign(tar, _) => printer.foreign(&args.archive, *tar, &paths),
+        Input::Foreign(tar, _) => printer.foreign(args, *tar, &paths),
     };
     let flushed = printer.out.finish();
     done.map_err(|failure| failure.named(&args.archive))?;
@@ -165,11 +165,12 @@ impl Printer<'_> {
     /// Prints what a tar has of `paths`, and follows hard links in a second pass.
     fn foreign(
         &mut self,
-        archive: &Path,
+        args: &Args,
         mut tar: Foreign,
         paths: &[MemberPath],
     ) -> Result<(), Failure> {
         let met = self.pass(&mut tar, paths, true)?;
+        let archive = args.archive.as_path();
         self.exit = self.exit.max(input::check_end(&tar, archive, self.ui));
         let mut targets = Vec::new();
         for (path, met) in paths.iter().zip(met) {
@@ -189,7 +190,7 @@ impl Printer<'_> {
         if targets.is_empty() {
             return Ok(());
         }
-        let (mut tar, _) = input::open_foreign(archive, *tar.limits())?;
+        let (mut tar, _) = input::open_foreign(archive, &args.open)?;
         let met = self.pass(&mut tar, &targets, false)?;
         for (target, _) in targets.iter().zip(met).filter(|(_, met)| *met == Met::No) {
             self.settle(Err(Error::NotFound(target.clone()).into()))?;

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 use isptar_core::{CreateOptions, CreateReport};
 
+use super::open::OpenArgs;
 use super::store::{self, StoreArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{check_end, open_foreign};
-use crate::limits::LimitArgs;
 use crate::reporter::Reporter;
 use crate::signals::Signals;
 use crate::ui::Ui;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -62,7 +62,7 @@ fn job(
     ui: &Ui,
 ) -> Result<(CreateReport, Exit), Failure> {
     // The input comes first: a wrong name must not even begin an archive.
-    let (mut tar, _) = open_foreign(&args.foreign, args.limits.limits())?;
+    let (mut tar, _) = open_foreign(&args.foreign, &args.open)?;
     store::spare(&args.archive, std::slice::from_ref(&args.foreign))?;
     let mut sink = store::sink(&args.archive, ui)?;
     let report = isptar_core::convert(&mut tar, &mut *sink, options, reporter)?;

@@ -12,13 +12,13 @@ use isptar_core::{
 };
 
 use super::exclude::{ExcludeArgs, read_patterns};
+use super::open::OpenArgs;
 use super::select::Wanted;
 use crate::difference;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Input, is_stdin};
 use crate::json;
-use crate::limits::LimitArgs;
 use crate::output::count;
 use crate::reporter::{Reporter, Stream, Telling};
 use crate::signals::Signals;
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -205,7 +205,7 @@ fn job(
     ui: &Ui,
 ) -> Result<(DiffReport, Exit), Failure> {
     let other = args.other()?;
-    let mut old = input::open(&args.archive, args.limits.limits(), ui)?;
+    let mut old = input::open(&args.archive, &args.open, ui)?;
     match other {
         Other::Directory(_) => {
             let named = |failure: Failure| failure.named(&args.archive);
@@ -215,7 +215,7 @@ fn job(
             Ok((report, old.check_end(&args.archive, ui)))
         }
         Other::Archive(other) => {
-            let mut new = input::open(other, args.limits.limits(), ui)?;
+            let mut new = input::open(other, &args.open, ui)?;
             let named = |path| move |failure: Failure| failure.named(path);
             let old_listing = listing(&mut old, true, teller).map_err(named(&args.archive))?;
             let new_listing = listing(&mut new, true, teller).map_err(named(other))?;

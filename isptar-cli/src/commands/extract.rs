@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use isptar_core::{ExtractOptions, ExtractReport, Overwrite};
 
+use super::open::OpenArgs;
 use super::select::Wanted;
 use super::user::UserArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Input};
 use crate::json;
-use crate::limits::LimitArgs;
 use crate::output::{count, size};
 use crate::reporter::{Reporter, Stream, Telling};
 use crate::signals::Signals;
@@ -65,7 +65,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     user: UserArgs,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -144,7 +144,7 @@ fn job(
 ) -> Result<(ExtractReport, Exit), Failure> {
     let (options, selection) = (args.to_options(), wanted.selection());
     let target = &args.directory;
-    match input::open(&args.archive, args.limits.limits(), ui)? {
+    match input::open(&args.archive, &args.open, ui)? {
         Input::Listed(archive) => {
             let report = isptar_core::extract(&archive, selection, target, &options, reporter)?;
             Ok((report, Exit::Good))

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use isptar_core::Damage;
 use isptar_core::format::text::digest_text;
 
+use super::open::OpenArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Foreign, Input, Listed, Packing, is_stdin, shown};
 use crate::json;
-use crate::limits::LimitArgs;
 use crate::output::{date_time, percent, sanitize, size};
 use crate::ui::Ui;
 
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -80,7 +80,7 @@ impl Kind {
 /// Runs `isptar info`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut exit = Exit::Good;
-    let facts = match input::open(&args.archive, args.limits.limits(), ui)? {
+    let facts = match input::open(&args.archive, &args.open, ui)? {
         Input::Listed(archive) => Facts::listed(&args.archive, &archive)
             .map_err(|failure| failure.named(&args.archive))?,
         Input::Foreign(mut tar, packing) => {

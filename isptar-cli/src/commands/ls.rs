@@ -14,12 +14,12 @@ use sha2::{Digest as _, Sha256};
 
 use self::style::{Form, Style};
 use self::tree::Tree;
+use super::open::OpenArgs;
 use super::select::{self, Place, Visitor, Wanted};
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::input::{self, Input};
 use crate::json;
-use crate::limits::LimitArgs;
 use crate::output::{plain_name, sha256_line};
 use crate::ui::{Out, Ui};
 
@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, group = "form")]
     json: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 }
 
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
-    let mut input = input::open(&args.archive, args.limits.limits(), printer.ui)?;
+    let mut input = input::open(&args.archive, &args.open, printer.ui)?;
     printer.names = (!input.is_sorted()).then(HashSet::new);
     match &input {
         Input::Listed(archive) if archive.info().sorted && printer.style.form.is_plain() => {

@@ -9,6 +9,7 @@ pub(crate) mod extract;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod open;
 pub(crate) mod repair;
 pub(crate) mod verify;
 

@@ -1,7 +1,6 @@
 //! Which members of an input are meant, in archive order, and which of them were not there.
 
 use std::ffi::OsString;
-use std::fs::File;
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,7 +8,7 @@ use isptar_core::archive::{Entries, Member};
 use isptar_core::scan::Scanned;
 use isptar_core::{
     Content, ContentReader, Damage, Entry, EntryRef, Error, KindRef, MemberName, MemberPath,
-    Selection,
+    Selection, SliceSet,
 };
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
@@ -155,7 +154,7 @@ impl Wanted {
     fn visit_entries(
         &mut self,
         archive: &Listed,
-        mut entries: Entries<'_, Source<File>>,
+        mut entries: Entries<'_, Source<SliceSet>>,
         visitor: &mut dyn Visitor,
     ) -> Result<(), Failure> {
         let mut found = self.nothing_found();
@@ -232,7 +231,7 @@ fn outermost(paths: &[&MemberPath]) -> Vec<MemberPath> {
 pub(crate) fn open<'a>(
     archive: &'a Listed,
     entry: &Entry,
-) -> Result<Member<'a, Source<File>>, Error> {
+) -> Result<Member<'a, Source<SliceSet>>, Error> {
     check_file(entry)?;
     archive.member(entry)
 }

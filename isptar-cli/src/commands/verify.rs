@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use isptar_core::verify::{Wreck, name_whole_members};
 use isptar_core::{Archive, Error, VerifyOptions, VerifyReport};
 
+use super::open::OpenArgs;
 use super::select::Wanted;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::input::{self, Foreign, shown};
 use crate::json;
-use crate::limits::LimitArgs;
 use crate::output::{count, size};
 use crate::reporter::{Reporter, Stream, Telling};
 use crate::signals::Signals;
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -96,8 +96,8 @@ fn job(
     let mut options = VerifyOptions::default();
     options.quick = args.quick;
     options.threads = args.threads;
-    if let Some(file) = input::open_regular(path)? {
-        match Archive::open_with(file, args.limits.limits()) {
+    if let Some(file) = input::open_slices(path, &args.open)? {
+        match Archive::open_with(file, args.open.limits()) {
             Ok(archive) => {
                 let selection = wanted.selection();
                 let report = isptar_core::verify(&archive, selection, &options, reporter)?;
@@ -110,8 +110,8 @@ fn job(
             }
         }
     }
-    let (mut tar, _) = input::open_foreign(path, args.limits.limits())?;
-    let why = input::unlisted(path, args.limits.limits());
+    let (mut tar, _) = input::open_foreign(path, &args.open)?;
+    let why = input::unlisted(path, &args.open);
     ui.note(&format!("{} {why}: there is nothing to check its members against", shown(path)));
     sequential(path, &mut tar, wanted, reporter, ui)
 }
@@ -142,8 +142,8 @@ fn wreck(
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<Option<Verified>, Failure> {
-    let (path, limits) = (&args.archive, args.limits.limits());
-    let Some(file) = input::open_regular(path)? else { return Err(error.into()) };
+    let (path, limits) = (&args.archive, args.open.limits());
+    let Some(file) = input::open_slices(path, &args.open)? else { return Err(error.into()) };
     let wreck = Wreck::examine(&file, limits)?;
     if !wreck.begins_as_ours && wreck.behind.is_none() {
         return match error {

@@ -18,6 +18,7 @@ mod program;
 mod programs;
 mod repair;
 mod restoring;
+mod slices;
 mod strace;
 mod support;
 mod tree;

@@ -185,7 +185,7 @@ fn check_range<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<(u64, u
 pub(super) fn locate(error: DecodeError, path: &MemberPath, range: &Range<u64>) -> Error {
     let range = range.clone();
     match error {
-        DecodeError::Io(source) => Error::Input { offset: range.start, source },
+        DecodeError::Io(source) => Error::input(range.start, source),
         DecodeError::Format(kind) => Error::CorruptMember { path: path.clone(), range, kind },
     }
 }

@@ -11,7 +11,7 @@ use crate::format::entry::Dialect;
 use crate::format::info::ArchiveInfo;
 use crate::format::tables::{ListingBlock, Tables};
 use crate::format::trailer::{self, SizeTrailer};
-use crate::io::{RangeReader, ReadAt};
+use crate::io::{RangeReader, ReadAt, SliceSet};
 use crate::limits::{LimitName, Limits, Raise};
 use crate::path::MemberPath;
 
@@ -35,7 +35,7 @@ pub(crate) struct Tailed<R> {
 
 impl<R: ReadAt> Tailed<R> {
     fn new(source: R) -> Result<Self> {
-        let input = |offset| move |source| Error::Input { offset, source };
+        let input = |offset| move |source| Error::input(offset, source);
         let size = source.size().map_err(input(0))?;
         let mut len = TAIL;
         loop {
@@ -77,6 +77,10 @@ impl<R: ReadAt> ReadAt for Tailed<R> {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.len())
+    }
+
+    fn slices(&self) -> Option<&SliceSet> {
+        self.source.slices()
     }
 }
 
@@ -234,7 +238,7 @@ pub(super) fn unpack_at<R: ReadAt>(
 /// Places a failure to decode a stream.
 pub(super) fn place(error: DecodeError, offset: u64) -> Error {
     match error {
-        DecodeError::Io(source) => Error::Input { offset, source },
+        DecodeError::Io(source) => Error::input(offset, source),
         DecodeError::Format(kind) => kind.at(offset),
     }
 }

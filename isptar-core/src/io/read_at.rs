@@ -5,6 +5,8 @@ use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::slices::SliceSet;
+
 /// Something that is read at offsets: a file, memory, an object in a store.
 pub trait ReadAt: Send + Sync {
     /// Reads some bytes at `offset`; 0 is the end.
@@ -20,6 +22,11 @@ pub trait ReadAt: Send + Sync {
     ///
     /// Whatever the source answers.
     fn size(&self) -> io::Result<u64>;
+
+    /// Returns the slices that the bytes lie in, when they do.
+    fn slices(&self) -> Option<&SliceSet> {
+        None
+    }
 
     /// Reads exactly `buf.len()` bytes at `offset`.
     ///
@@ -74,6 +81,10 @@ macro_rules! forward {
 
             fn size(&self) -> io::Result<u64> {
                 (**self).size()
+            }
+
+            fn slices(&self) -> Option<&SliceSet> {
+                (**self).slices()
             }
         }
     )*};

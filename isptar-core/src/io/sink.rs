@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, FlockOperation, OFlags};
 
+use super::paths::{parent, resolve, with_suffix};
 use crate::error::{Error, Result};
 
 /// Takes the bytes of an archive in order.
@@ -279,32 +280,7 @@ impl Drop for FileSink {
 }
 
 fn partial_of(path: &Path) -> PathBuf {
-    let mut name = path.to_path_buf().into_os_string();
-    name.push(PARTIAL);
-    PathBuf::from(name)
-}
-
-/// Follows symbolic links at the end of the path, also to a file that is not there yet.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    const MOST_LINKS: usize = 40;
-    let mut path = path.to_path_buf();
-    for _ in 0..MOST_LINKS {
-        match std::fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_symlink() => {
-                path = parent(&path).join(std::fs::read_link(&path)?);
-            }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => return Ok(path),
-        }
-    }
-    Err(rustix::io::Errno::LOOP.into())
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+    with_suffix(path, PARTIAL)
 }
 
 /// Makes the temporary file and locks it; returns whether a killed run had left one, which is removed

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::ReadAt;
+use super::{ReadAt, SliceSet};
 use crate::error::Error;
 
 /// Bytes that are given up at once: the least that disks and file systems lose.
@@ -114,5 +114,9 @@ impl<R: ReadAt> ReadAt for Tolerant<R> {
 
     fn size(&self) -> io::Result<u64> {
         self.source.size()
+    }
+
+    fn slices(&self) -> Option<&SliceSet> {
+        self.source.slices()
     }
 }

@@ -134,7 +134,9 @@ impl OldListing {
                 return Err(Error::Foreign { what: "an archive of the original isptar" });
             }
             Ok(archive) => Some(archive.info().data_size),
-            Err(error @ (Error::Unsupported { .. } | Error::Input { .. })) => return Err(error),
+            Err(error @ (Error::Unsupported { .. } | Error::Input { .. } | Error::Slice(_))) => {
+                return Err(error);
+            }
             Err(_) => None,
         };
         let mut probe = Probe::new(source, len, limits);
@@ -491,7 +493,7 @@ fn find_header<R: ReadAt>(source: &R, before: u64, effort: &Effort<'_>) -> Resul
     pattern.extend_from_slice(&[1, 0, 2, 0xff, 0xfd]);
     pattern.extend_from_slice(INFO_NAME);
     let overlap = pattern.len() as u64 - 1;
-    let size = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+    let size = source.size().map_err(|source| Error::input(0, source))?;
     let mut end = before;
     let mut bytes = Vec::new();
     while end > 0 {
@@ -499,7 +501,7 @@ fn find_header<R: ReadAt>(source: &R, before: u64, effort: &Effort<'_>) -> Resul
         let start = end.saturating_sub(STEP);
         let until = end.saturating_add(overlap).min(size);
         bytes.resize(usize::try_from(until - start).unwrap_or(0), 0);
-        let input = |source| Error::Input { offset: start, source };
+        let input = |source| Error::input(start, source);
         source.read_exact_at(&mut bytes, start).map_err(input)?;
         let (mut last, mut from) = (None, 0);
         while let Some(at) = find(bytes.get(from..).unwrap_or_default(), &pattern) {

@@ -191,7 +191,7 @@ fn first_pass<R: ReadAt>(
     observer: &mut dyn Observer,
 ) -> Result<(Scanned, Option<OldListing>)> {
     let limits = options.limits;
-    let len = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+    let len = source.size().map_err(|source| Error::input(0, source))?;
     let mut listing = OldListing::find(source, len, limits, observer)?;
     observer.event(Event::Planned { members: 0, bytes: len });
     let spool = Spool::new(options.spool.clone());

@@ -158,7 +158,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
         match read {
             Ok(()) => Ok(Ok(at + self.unpacker.packed())),
             Err(DecodeError::Format(kind)) => Ok(Err(kind)),
-            Err(DecodeError::Io(source)) => Err(Error::Input { offset: at, source }),
+            Err(DecodeError::Io(source)) => Err(Error::input(at, source)),
         }
     }
 
@@ -220,7 +220,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
             match self.unpacker.read(&mut self.reader, &mut block[have..]) {
                 Ok(0) | Err(DecodeError::Format(_)) => return Ok(None),
                 Ok(count) => have += count,
-                Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
+                Err(DecodeError::Io(source)) => return Err(Error::input(at, source)),
             }
         }
         Ok(Header::parse(&block).ok().flatten())
@@ -433,7 +433,7 @@ impl<'a, R: ReadAt> Probe<'a, R> {
                     }
                 }
                 Err(DecodeError::Format(kind)) => return Ok(Err(kind)),
-                Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
+                Err(DecodeError::Io(source)) => return Err(Error::input(at, source)),
             }
         }
     }

@@ -28,7 +28,7 @@ impl Rest {
         limits: Limits,
         observer: &dyn Observer,
     ) -> Result<Option<Self>> {
-        let end = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+        let end = source.size().map_err(|source| Error::input(0, source))?;
         if start >= end {
             return Ok(None);
         }
@@ -64,7 +64,7 @@ impl Rest {
 
 /// Returns where the first prologue in `source` begins, if that is behind its first byte.
 pub(super) fn find_beginning<R: ReadAt>(source: &R, limits: Limits) -> Result<Option<u64>> {
-    let end = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+    let end = source.size().map_err(|source| Error::input(0, source))?;
     let mut probe = Probe::new(source, end, limits);
     let mut from = 0;
     for _ in 0..MOST_HEADS {

@@ -34,7 +34,7 @@ impl<'a, R: ReadAt> Window<'a, R> {
             let read = self.source.read_exact_at(&mut self.bytes, at);
             if let Err(source) = read {
                 self.bytes.clear();
-                return Err(Error::Input { offset: at, source });
+                return Err(Error::input(at, source));
             }
         }
         let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
@@ -51,7 +51,7 @@ impl<'a, R: ReadAt> Window<'a, R> {
             return self.get(at, len);
         }
         self.peeked.resize(len, 0);
-        let input = |source| Error::Input { offset: at, source };
+        let input = |source| Error::input(at, source);
         self.source.read_exact_at(&mut self.peeked, at).map_err(input)?;
         Ok(&self.peeked)
     }

@@ -56,7 +56,7 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
         limits: Limits,
         level: u8,
     ) -> Result<Self> {
-        let len = source.size().map_err(|source| Error::Input { offset: 0, source })?;
+        let len = source.size().map_err(|source| Error::input(0, source))?;
         Ok(Self {
             source,
             lister: Probe::new(source, len, limits),
@@ -125,7 +125,7 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
             self.tell_rest(&rest);
         }
         if !self.report.ended {
-            let offset = self.source.size().map_err(|source| Error::Input { offset: 0, source })?;
+            let offset = self.source.size().map_err(|source| Error::input(0, source))?;
             let error = FormatError::Missing("listing").at(offset);
             self.observer.event(Event::Damaged { range: offset..offset, error: &error });
         }

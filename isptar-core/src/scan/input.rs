@@ -39,7 +39,7 @@ pub(super) struct Input<R> {
 impl<R: Read> Input<R> {
     pub(super) fn new(input: R) -> Result<Self> {
         let mut raw = Raw::new(input);
-        let start = raw.ahead(MAGIC.len()).map_err(|source| Error::Input { offset: 0, source })?;
+        let start = raw.ahead(MAGIC.len()).map_err(|source| Error::input(0, source))?;
         let unpacker = start.starts_with(&MAGIC).then(Unpacker::new);
         Ok(Self {
             raw,
@@ -107,7 +107,7 @@ impl<R: Read> Input<R> {
     fn fail(&mut self, error: DecodeError) -> Error {
         let end = self.raw.position();
         match error {
-            DecodeError::Io(source) => Error::Input { offset: end, source },
+            DecodeError::Io(source) => Error::input(end, source),
             DecodeError::Format(kind) => {
                 self.is_broken = !self.unpacker.as_ref().is_some_and(Unpacker::ended_in_place);
                 self.is_cut |= self.is_broken && self.raw.ahead(1).is_ok_and(<[u8]>::is_empty);

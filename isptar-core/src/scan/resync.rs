@@ -45,7 +45,7 @@ impl<R: Read> Input<R> {
         let mut zeros = false;
         while self.find_head()? {
             let offset = self.raw.position();
-            let window = self.raw.ahead(TRY).map_err(|source| Error::Input { offset, source })?;
+            let window = self.raw.ahead(TRY).map_err(|source| Error::input(offset, source))?;
             let (start, probed) = probe(window);
             self.probed += probed as u64;
             let sample = window.get(..SAMPLE).unwrap_or(window).to_vec();
@@ -99,7 +99,7 @@ impl<R: Read> Input<R> {
     fn find_head(&mut self) -> Result<bool> {
         loop {
             let offset = self.raw.position();
-            let window = self.raw.ahead(TRY).map_err(|source| Error::Input { offset, source })?;
+            let window = self.raw.ahead(TRY).map_err(|source| Error::input(offset, source))?;
             let heads = window.windows(gzip::HEAD.len());
             let found = heads.map(<[u8]>::first_chunk).position(|head| {
                 head.is_some_and(|head| head[0] == 0x1f && gzip::Head::parse(head).is_ok())

@@ -28,7 +28,7 @@ pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>, lane: &mut VerifyLane<'_>)
     // All heads are alike; which bytes they are depends on the library that was used.
     let mut head = gzip::HEAD;
     let read = source.read_exact_at(&mut head, 0);
-    read.map_err(|source| Error::Input { offset: 0, source })?;
+    read.map_err(|source| Error::input(0, source))?;
     let mut at = 0;
     while at < end {
         job.tell.go_on()?;

@@ -100,7 +100,7 @@ fn read_trailer<R: ReadAt>(archive: &Archive<R>) -> Result<(u64, SizeTrailer)> {
     let start = archive.size().saturating_sub(trailer::LEN as u64);
     let mut bytes = [0; trailer::LEN];
     let read = archive.source().read_exact_at(&mut bytes, start);
-    read.map_err(|source| Error::Input { offset: start, source })?;
+    read.map_err(|source| Error::input(start, source))?;
     let trailer = SizeTrailer::parse(&bytes).map_err(|kind| kind.at(start))?;
     Ok((start.saturating_sub(trailer.info_size), trailer))
 }
@@ -196,7 +196,7 @@ fn difference(expected: &[u8; BLOCK], actual: &[u8]) -> FormatError {
 /// Places a failure to decode a stream.
 fn place(error: DecodeError, offset: u64) -> Error {
     match error {
-        DecodeError::Io(source) => Error::Input { offset, source },
+        DecodeError::Io(source) => Error::input(offset, source),
         DecodeError::Format(kind) => kind.at(offset),
     }
 }

@@ -25,7 +25,7 @@ impl Gap<'_, '_> {
     pub(super) fn look<R: ReadAt>(&mut self, archive: &Archive<R>, gap: Range<u64>) -> Result<()> {
         let limits = self.limits;
         match walk(archive.source(), gap.clone(), limits, self) {
-            Err(error @ Error::Input { .. }) => {
+            Err(error @ (Error::Input { .. } | Error::Slice(_))) => {
                 self.tell.stray(gap, &error);
                 Ok(())
             }

@@ -168,7 +168,7 @@ fn one<R: ReadAt>(
 
 fn broken(error: DecodeError, entry: Option<Box<Entry>>, at: u64) -> Result<Ended> {
     match error {
-        DecodeError::Io(source) => Err(Error::Input { offset: at, source }),
+        DecodeError::Io(source) => Err(Error::input(at, source)),
         DecodeError::Format(kind) => Ok(Ended::Broken(entry, kind)),
     }
 }
@@ -182,7 +182,7 @@ pub(super) fn drain<R: ReadAt>(source: &R, range: Range<u64>) -> Result<Result<u
             Ok(0) => return Ok(Ok(streams.reader.position())),
             Ok(_) => {}
             Err(DecodeError::Io(source)) => {
-                return Err(Error::Input { offset: range.start, source });
+                return Err(Error::input(range.start, source));
             }
             Err(DecodeError::Format(kind)) => return Ok(Err(kind)),
         }
@@ -200,7 +200,7 @@ pub(super) fn next_head<R: ReadAt>(
     let mut have = 0;
     loop {
         let at = reader.position();
-        let input = |source| Error::Input { offset: at, source };
+        let input = |source| Error::input(at, source);
         let bytes = reader.fill_buf().map_err(input)?;
         if bytes.is_empty() {
             return Ok(range.end);
@@ -281,7 +281,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             match self.unpacker.read(&mut self.reader, &mut buffer) {
                 Ok(0) => return Ok(Ok(self.position())),
                 Ok(count) => self.read += count as u64,
-                Err(DecodeError::Io(source)) => return Err(Error::Input { offset: at, source }),
+                Err(DecodeError::Io(source)) => return Err(Error::input(at, source)),
                 Err(DecodeError::Format(kind)) => return Ok(Err(kind)),
             }
         }

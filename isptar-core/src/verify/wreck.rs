@@ -68,19 +68,19 @@ impl Wreck {
     /// [`Error::Input`].
     pub fn examine<R: ReadAt>(source: &R, limits: Limits) -> Result<Self> {
         let source = &Tolerant::new(source);
-        let input = |source| Error::Input { offset: 0, source };
+        let input = |source| Error::input(0, source);
         let size = source.size().map_err(input)?;
         let start = RangeReader::new(source, 0, size.min(START), 8 << 10);
         // Damage there, or too few bytes, are a no.
         let peeked = TarReader::new(start, limits).and_then(|mut tar| tar.peek_is_ours());
         let begins_as_ours = match peeked {
-            Err(error @ Error::Input { .. }) => return Err(error),
+            Err(error @ (Error::Input { .. } | Error::Slice(_))) => return Err(error),
             peeked => peeked.unwrap_or(false),
         };
         let back = size.saturating_sub(BACK);
         let mut tail = vec![0; usize::try_from(size - back).unwrap_or(0)];
         let read = source.read_exact_at(&mut tail, back);
-        read.map_err(|source| Error::Input { offset: back, source })?;
+        read.map_err(|source| Error::input(back, source))?;
         let has_trailer = tail.last_chunk().is_some_and(|last| SizeTrailer::parse(last).is_ok());
         let behind = behind(source, &tail, back, limits);
         let trailer_is_damaged = !has_trailer && tail.last_chunk().is_some_and(resembles_trailer);
