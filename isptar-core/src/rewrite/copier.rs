@@ -291,7 +291,7 @@ impl<'a, R: ReadAt> Source<'a, R> {
         self.reader.seek(range.start, range.end);
         self.end = range.end;
         out.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
-        let input = |source| Error::Input { offset: range.start, source };
+        let input = |source| Error::input(range.start, source);
         self.reader.read_exact(out).map_err(input)
     }
 }

@@ -83,7 +83,7 @@ impl RewriteReport {
 /// stream at `offset` is stored.
 fn level_at<R: ReadAt>(archive: &Archive<R>, offset: u64) -> Result<u8> {
     let mut head = [0; gzip::HEAD.len() + 1];
-    let input = |source| Error::Input { offset, source };
+    let input = |source| Error::input(offset, source);
     archive.source().read_exact_at(&mut head, offset).map_err(input)?;
     Ok(if gzip::begins_stored(&head) { 0 } else { WriterOptions::default().level })
 }
