@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::io::SliceError;
 use crate::limits::{LimitName, Raise};
 use crate::path::{MemberPath, PathReason, printable};
+use crate::remote::RemoteError;
 
 /// The result of isptar's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -270,6 +271,9 @@ pub enum Error {
         /// Which command it was, and how it ended.
         source: io::Error,
     },
+    /// The connection to another isptar, or that one, failed.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The caller asked to stop, see [`crate::Observer::cancelled`].
     #[error("interrupted")]
     Cancelled,

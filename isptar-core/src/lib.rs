@@ -16,6 +16,7 @@ mod owners;
 mod pack;
 mod parallel;
 pub mod path;
+pub mod remote;
 pub mod repair;
 pub mod rewrite;
 pub mod scan;

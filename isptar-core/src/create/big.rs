@@ -149,8 +149,15 @@ impl Source {
         self.chunk.saturating_mul(2)
     }
 
-    /// Reads bytes of the data, which has the segments one after the other.
-    fn read(&self, buf: &mut [u8], mut at: u64) -> Seen {
+    /// Reads bytes of the data, which has the segments one after the other. `at` is a multiple of
+    /// 4 KiB, and so is the length, but at the end.
+    pub(crate) fn read(&self, buf: &mut [u8], at: u64) -> Seen {
+        let mut seen = self.read_segments(buf, at);
+        seen.zeros = self.reproducible && holes::has_zero_block(buf);
+        seen
+    }
+
+    fn read_segments(&self, buf: &mut [u8], mut at: u64) -> Seen {
         let mut seen = Seen::default();
         let mut index = self.segments.partition_point(|(start, _)| *start <= at).saturating_sub(1);
         let mut rest = buf;
@@ -184,13 +191,12 @@ impl Source {
 impl Chunk {
     /// Reads and packs it.
     pub(crate) fn pack(mut self, packer: &mut MemberPacker) -> PackedChunk {
-        let Source { chunk, data_len, reproducible, .. } = *self.source;
+        let Source { chunk, data_len, .. } = *self.source;
         let start = self.number * chunk;
         let len = usize::try_from(chunk.min(data_len - start)).unwrap_or(usize::MAX);
         provide(&mut self.data, len);
         let data = &mut self.data[..len];
-        let mut seen = self.source.read(data, start);
-        seen.zeros = reproducible && holes::has_zero_block(data);
+        let seen = self.source.read(data, start);
         let is_last = start + len as u64 == data_len;
         self.stream.clear();
         let last_of = is_last.then_some(data_len);

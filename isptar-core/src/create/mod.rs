@@ -132,7 +132,7 @@ impl CreateOptions {
         self.group_size.map_or(0, |size| size.get().min(most))
     }
 
-    fn source(&self, mut own_files: Vec<(u64, u64)>) -> SourceOptions {
+    pub(crate) fn source(&self, mut own_files: Vec<(u64, u64)>) -> SourceOptions {
         own_files.extend(&self.own_files);
         SourceOptions {
             exclude: self.exclude.clone(),
@@ -231,7 +231,7 @@ impl CreateReport {
         self.bytes += entry.kind.size();
     }
 
-    fn add_walk(&mut self, walk: &Walk) {
+    pub(crate) fn add_walk(&mut self, walk: &Walk) {
         self.left_out += walk.left_out();
         self.vanished += walk.vanished();
         self.unreadable += walk.failed();

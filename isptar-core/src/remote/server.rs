@@ -1,0 +1,298 @@
+//! The server: says what it wants, and makes an archive of what comes.
+
+mod pack;
+mod store;
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+
+use super::WINDOW;
+use super::error::RemoteError;
+use super::frame::FrameKind;
+use super::message::{
+    ClientHello, Done, End, Member, Published, ServerHello, encode_want, parse_offer,
+};
+use super::wire::{Incoming, Outgoing};
+use crate::create::{CreateOptions, CreateReport};
+use crate::error::{Error, FormatError, Result};
+use crate::format::chunk_size;
+use crate::format::entry::Entry;
+use crate::io::Sink;
+use crate::limits::Limits;
+use crate::observe::Observer;
+use crate::parallel::{in_order, threads};
+use crate::path::{MemberPath, SafePath};
+use crate::writer::ArchiveWriter;
+
+use pack::{Packer, Received};
+use store::Store;
+
+/// How an archive is made of what a client sends.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ReceiveOptions {
+    /// How it is written; what belongs to reading a tree does not count, but for extended
+    /// attributes: without them the client does not send any. The archive is begun by the client's
+    /// clock, which is the one that the times of files are of.
+    pub create: CreateOptions,
+    /// What tells this machine from others: see [`super::SendOptions::machine`].
+    pub machine: Option<String>,
+}
+
+/// Makes an archive of what a client sends by `input`, which is answered by `output`, and publishes
+/// it.
+///
+/// # Errors
+///
+/// [`Error::Remote`], [`Error::NothingStored`], [`Error::Output`] or [`Error::Cancelled`]: nothing is
+/// published then, unless it is [`RemoteError::Untold`]. The client is told why, as far as that is
+/// possible.
+pub fn receive<R: Read, W: Write>(
+    input: R,
+    output: W,
+    sink: &mut dyn Sink,
+    options: &ReceiveOptions,
+    observer: &mut dyn Observer,
+) -> Result<CreateReport> {
+    let (mut input, mut output) = (Incoming::new(input), Outgoing::new(output));
+    let received = serve(&mut input, &mut output, sink, options, observer);
+    let report = received.inspect_err(|error| {
+        if !matches!(error, Error::Remote(remote) if remote.is_known_there()) {
+            output.fail(error);
+            input.drain();
+        }
+    })?;
+    let published =
+        Published { identity: report.identity, archive_size: report.archive_size }.encode();
+    let told = output.send(FrameKind::Published, &published).and_then(|()| output.flush());
+    told.map_err(|_| RemoteError::Untold)?;
+    Ok(report)
+}
+
+fn serve<R: Read, W: Write>(
+    input: &mut Incoming<R>,
+    output: &mut Outgoing<W>,
+    sink: &mut dyn Sink,
+    options: &ReceiveOptions,
+    observer: &mut dyn Observer,
+) -> Result<CreateReport> {
+    let hello = ServerHello {
+        machine: options.machine.clone(),
+        reproducible: options.create.reproducible,
+        no_xattrs: !options.create.xattrs,
+        digests: false,
+        attributes: false,
+        own_files: sink.own_files(),
+    };
+    output.send(FrameKind::Hello, &hello.encode())?;
+    output.flush()?;
+    input.preface()?;
+    let client = ClientHello::parse(input.expect(FrameKind::Hello)?);
+    let client = client.map_err(|kind| input.corrupt(kind))?;
+    let mut create = options.create.clone();
+    create.created = client.created;
+    let writer = ArchiveWriter::new(sink, &create.writer())?;
+    let level = create.level;
+    in_order(
+        threads(create.threads),
+        || Packer::new(level),
+        Packer::work,
+        |lane| {
+            let store = Store::new(writer, lane, create.no_compress, observer);
+            Server { input, output, store, queue: Queue::default(), limits: Limits::default() }
+                .run()
+        },
+    )
+}
+
+/// Reads what comes, in order.
+struct Server<'s, 'l, R, W, S> {
+    input: &'s mut Incoming<R>,
+    output: &'s mut Outgoing<W>,
+    store: Store<'s, 'l, S>,
+    queue: Queue,
+    limits: Limits,
+}
+
+/// What was offered, and has not come yet.
+#[derive(Default)]
+struct Queue {
+    offers: VecDeque<Offered>,
+    /// Bytes of the lines of those.
+    bytes: u64,
+    last: Option<MemberPath>,
+    count: u64,
+}
+
+/// An entry that was offered and is wanted.
+struct Offered {
+    path: MemberPath,
+    bytes: u64,
+}
+
+impl<R: Read, W: Write, S: Sink> Server<'_, '_, R, W, S> {
+    fn run(mut self) -> Result<CreateReport> {
+        loop {
+            if self.store.observer.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match self.input.next()? {
+                FrameKind::Offer => self.offer()?,
+                FrameKind::Member => self.member()?,
+                FrameKind::Done => return self.done(),
+                other => return Err(self.input.unexpected(other, "an offer or a member").into()),
+            }
+        }
+    }
+
+    /// Answers an offer.
+    fn offer(&mut self) -> Result<()> {
+        let payload = self.input.payload();
+        let bytes = payload.len() as u64;
+        let entries =
+            parse_offer(payload, &self.limits).map_err(|kind| self.input.corrupt(kind))?;
+        // As much as is offered ahead, and what may be in one frame above that.
+        if self.queue.bytes > WINDOW {
+            let (what, limit, actual) = ("bytes of offers ahead", WINDOW, self.queue.bytes);
+            return Err(Error::Limit { what, limit, actual, raise: None });
+        }
+        let share = bytes / (entries.len() as u64).max(1);
+        let mut wanted = Vec::with_capacity(entries.len());
+        for entry in entries {
+            self.check_name(&entry.path)?;
+            wanted.push(self.queue.push(entry, share));
+        }
+        self.output.send(FrameKind::Want, &encode_want(&wanted))?;
+        self.output.flush()?;
+        Ok(())
+    }
+
+    /// Checks that a name is one that every reader takes, and comes in order.
+    fn check_name(&self, name: &MemberPath) -> Result<()> {
+        let kind = match &self.queue.last {
+            _ if !name.is_canonical() || SafePath::new(name, &self.limits).is_err() => {
+                FormatError::invalid("name of an offer", name.as_bytes())
+            }
+            Some(last) if last >= name => {
+                FormatError::mismatch("order of offers", format!("a name after {last}"), name)
+            }
+            _ => return Ok(()),
+        };
+        Err(self.input.corrupt(kind).into())
+    }
+
+    /// Takes a member, and its data.
+    fn member(&mut self) -> Result<()> {
+        let parsed = Member::parse(self.input.payload(), &self.limits);
+        let member = parsed.map_err(|kind| self.input.corrupt(kind))?;
+        let Some(expected) = self.queue.pop() else {
+            let (actual, expected) = (FrameKind::Member, "an offer");
+            return Err(self.input.unexpected(actual, expected).into());
+        };
+        if expected != member.entry.path {
+            let (expected, actual) = (&expected, &member.entry.path);
+            let kind = FormatError::mismatch("name of the member that comes", expected, actual);
+            return Err(self.input.corrupt(kind).into());
+        }
+        match member.data_len() {
+            0 => self.store.small(Received::new(member, Vec::new())),
+            len if len <= chunk_size(0) => self.small(member, len),
+            len => self.big(member, len),
+        }
+    }
+
+    fn small(&mut self, mut member: Member, data_len: u64) -> Result<()> {
+        let mut data = Vec::with_capacity(usize::try_from(data_len).unwrap_or(usize::MAX));
+        let end = loop {
+            match self.input.next()? {
+                FrameKind::Data => self.take_data(data_len, &mut data)?,
+                FrameKind::End => break self.end(data_len - data.len() as u64)?,
+                other => return Err(self.input.unexpected(other, "data of a member").into()),
+            }
+        };
+        member.entry.dirty |= end.dirty;
+        member.entry.sparse |= end.sparse;
+        self.store.small(Received::new(member, data))
+    }
+
+    fn big(&mut self, member: Member, data_len: u64) -> Result<()> {
+        let chunk = usize::try_from(chunk_size(data_len)).unwrap_or(usize::MAX);
+        let Some(header) = &member.header else { return Ok(()) };
+        self.store.begin(header)?;
+        let mut left = data_len;
+        let mut data = self.store.memory();
+        let end = loop {
+            match self.input.next()? {
+                FrameKind::Data => self.take_data(left, &mut data)?,
+                FrameKind::End => break self.end(left - data.len() as u64)?,
+                other => return Err(self.input.unexpected(other, "data of a member").into()),
+            }
+            while data.len() >= chunk || data.len() as u64 == left && left > 0 {
+                let rest = data.split_off(data.len().min(chunk));
+                left -= data.len() as u64;
+                self.store.chunk(data, (left == 0).then_some(data_len))?;
+                data = self.store.memory();
+                data.extend_from_slice(&rest);
+            }
+        };
+        let mut details = member.details();
+        details.dirty |= end.dirty;
+        details.sparse |= end.sparse;
+        self.store.end(details)
+    }
+
+    /// Appends a piece of data to what came before it of `most` bytes.
+    fn take_data(&mut self, most: u64, data: &mut Vec<u8>) -> Result<()> {
+        if self.store.observer.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let piece = self.input.payload();
+        let actual = data.len() as u64 + piece.len() as u64;
+        if actual > most || piece.is_empty() {
+            let kind = FormatError::mismatch("bytes of data that are left", most, actual);
+            return Err(self.input.corrupt(kind).into());
+        }
+        data.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Takes the end of a member of which `left` bytes have not come.
+    fn end(&mut self, left: u64) -> Result<End> {
+        if left > 0 {
+            let kind = FormatError::mismatch("bytes of data that are left at the end", 0, left);
+            return Err(self.input.corrupt(kind).into());
+        }
+        Ok(End::parse(self.input.payload()).map_err(|kind| self.input.corrupt(kind))?)
+    }
+
+    fn done(self) -> Result<CreateReport> {
+        let done = Done::parse(self.input.payload()).map_err(|kind| self.input.corrupt(kind))?;
+        if !self.queue.offers.is_empty() {
+            return Err(self.input.unexpected(FrameKind::Done, FrameKind::Member.noun()).into());
+        }
+        if done.offered != self.queue.count {
+            let (expected, actual) = (self.queue.count, done.offered);
+            let kind = FormatError::mismatch("number of entries offered", expected, actual);
+            return Err(self.input.corrupt(kind).into());
+        }
+        self.store.finish(&done)
+    }
+}
+
+impl Queue {
+    /// Takes an entry that is offered; returns whether it is wanted.
+    fn push(&mut self, entry: Entry, bytes: u64) -> bool {
+        self.last = Some(entry.path.clone());
+        self.count += 1;
+        self.bytes += bytes;
+        self.offers.push_back(Offered { path: entry.path, bytes });
+        true
+    }
+
+    /// Returns the name of the member that must come next.
+    fn pop(&mut self) -> Option<MemberPath> {
+        let Offered { path, bytes } = self.offers.pop_front()?;
+        self.bytes -= bytes;
+        Some(path)
+    }
+}
