@@ -160,7 +160,7 @@ fn the_server_says_how_the_tree_is_read() {
 #[test]
 fn what_is_compressed_already_is_stored() {
     let dir = tree();
-    let no_compress = crate::Patterns::new(&["one", "big"]).unwrap();
+    let no_compress = crate::Patterns::new(["one", "big"]).unwrap();
     let here = CreateOptions { no_compress, ..options(dir.path(), 6) };
     let run = run(dir.path(), &["d"], here.clone(), here.clone());
     run.received.unwrap();
@@ -361,8 +361,11 @@ fn a_flipped_bit_of_any_byte_is_found() {
     }
 }
 
+/// A frame to be: its kind and payload.
+type Sent<'a> = (FrameKind, &'a [u8]);
+
 /// A stream of frames.
-fn frames(frames: &[(FrameKind, &[u8])]) -> Vec<u8> {
+fn frames(frames: &[Sent<'_>]) -> Vec<u8> {
     let mut bytes = PREFACE.to_vec();
     for &(kind, payload) in frames {
         bytes.extend_from_slice(&Head { kind, len: payload.len() as u64 }.encode());
@@ -388,8 +391,8 @@ fn frames_out_of_place_and_names_that_lead_outside_are_refused() {
     let line = |name: &str| format!("{name}\t#0\t#0\t420\tfile\t0\t3\n").into_bytes();
     let (a, b, bad) = (line("a"), line("b"), line("../a"));
     let (small, large, outside) = (member("a", 3), member("a", 3 << 20), member("../a", 0));
-    let hello: (FrameKind, &[u8]) = (Hello, b"");
-    let cases = [
+    let hello: Sent<'_> = (Hello, b"");
+    let cases: Vec<(&str, Vec<Sent<'_>>)> = vec![
         ("no greeting", vec![(Offer, &a)]),
         ("two greetings", vec![hello, hello]),
         ("a server's frame", vec![hello, (Want, b"\x01")]),
