@@ -274,6 +274,14 @@ pub enum Error {
     /// The connection to another isptar, or that one, failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// What was to give the content of a member failed.
+    #[error("cannot get the content of {path}")]
+    Supply {
+        /// The member's name.
+        path: MemberPath,
+        /// The answer of the reader.
+        source: io::Error,
+    },
     /// The caller asked to stop, see [`crate::Observer::cancelled`].
     #[error("interrupted")]
     Cancelled,
@@ -342,6 +350,7 @@ impl Error {
             | Self::Unstorable { path, .. }
             | Self::OutOfOrder { next: path, .. }
             | Self::Content { path, .. }
+            | Self::Supply { path, .. }
             | Self::Deliver { path, .. } => Some(path),
             _ => None,
         }

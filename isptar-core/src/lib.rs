@@ -28,7 +28,7 @@ pub mod writer;
 pub use archive::Archive;
 pub use content::{Content, ContentReader, Piece};
 pub use convert::convert;
-pub use create::{CreateOptions, CreateReport, create, plan};
+pub use create::{CreateOptions, CreateReport, Extras, create, create_with, plan};
 pub use diff::{DiffOptions, DiffReport, Difference, Listing, diff_archives, diff_tree};
 pub use error::{Error, FormatError, Result};
 pub use extract::{ExtractOptions, ExtractReport, Overwrite, extract, extract_sequential};

@@ -166,6 +166,9 @@ pub enum Warning {
     /// A part of the name was dropped.
     #[error("restored as {0}")]
     Renamed(MemberPath),
+    /// Nothing was found at and below the name of a hook.
+    #[error("there is nothing of that name, so its hook was not called")]
+    HookNotCalled,
     /// The name began with a slash; told of the first such member alone.
     #[error("the leading slash is left out of this name and of all others that have one")]
     LeadingSlash,

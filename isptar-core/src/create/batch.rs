@@ -4,14 +4,15 @@ use super::CreateOptions;
 use super::big::{Chunk, PackedChunk};
 use super::file;
 use super::item::{Item, Packed};
+use super::supply::Piece;
 use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;
-use crate::format::entry::{Kind, Location};
+use crate::format::entry::{Entry, Kind, Location};
 use crate::format::member::MemberHeader;
 use crate::limits::Limits;
 use crate::observe::Warning;
-use crate::pack::{MemberPacker, into_entry, leave_out_largest};
+use crate::pack::{Details, MemberPacker, into_entry, leave_out_largest};
 use crate::path::MemberPath;
 use crate::writer::{block_packer, pack_block};
 
@@ -22,6 +23,8 @@ pub(super) enum Job {
     Batch(Vec<Item>, Vec<u8>),
     /// A chunk of the file that was opened last.
     Chunk(Box<Chunk>),
+    /// A chunk of content whose length is not known yet.
+    Piece(Box<Piece>),
     /// The text of a block of the listing.
     Block(Vec<u8>),
     /// What is settled already, and only waits for its turn.
@@ -34,6 +37,8 @@ pub(super) enum Done {
     /// Each item, and the streams of all.
     Batch(Vec<(Item, Packed)>, Vec<u8>),
     Chunk(Box<PackedChunk>),
+    /// The same, with its stream.
+    Piece(Box<Piece>),
     /// The stream of a block of the listing.
     Block(Vec<u8>),
     Settled(Box<(Item, Packed)>),
@@ -66,6 +71,10 @@ impl Worker {
         match job {
             Job::Batch(items, stream) => self.batch(items, stream),
             Job::Chunk(chunk) => Done::Chunk(Box::new(self.chunk(*chunk))),
+            Job::Piece(mut piece) => {
+                piece.pack(&mut self.packer);
+                Done::Piece(piece)
+            }
             Job::Block(text) => {
                 let mut stream = Vec::new();
                 pack_block(&mut self.listing, &text, &mut stream);
@@ -73,6 +82,28 @@ impl Worker {
             }
             Job::Settled(settled) => Done::Settled(settled),
         }
+    }
+
+    /// Packs a member whose data is at hand as a stream, appended to `stream`.
+    pub(super) fn whole(
+        &mut self,
+        header: MemberHeader,
+        data: &[u8],
+        method: Method,
+        stream: &mut Vec<u8>,
+    ) -> Result<Entry, FormatError> {
+        let digest = self.packer.add(&header, data)?;
+        let packed = Some(self.packer.seal(method, stream));
+        Ok(Entry { packed, digest, ..into_entry(header, Details::default()) })
+    }
+
+    /// Packs the headers of a member of several streams, appended to `stream`.
+    pub(super) fn headers(
+        &mut self,
+        header: &MemberHeader,
+        stream: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        self.packer.pack_headers(header, stream)
     }
 
     /// Reads and packs a chunk of a big file.

@@ -3,8 +3,12 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 
+use rustix::fs::FileType;
+
+use super::agenda::{Agenda, Turn};
 use super::batch::{Done, Job};
 use super::big::{BigFile, Chunk};
+use super::extras::{Extras, Stage};
 use super::file;
 use super::item::{Item, Items, Packed};
 use super::store::Store;
@@ -13,7 +17,7 @@ use crate::codec::Method;
 use crate::error::{Error, Result};
 use crate::format::chunk_size;
 use crate::io::Sink;
-use crate::observe::Observer;
+use crate::observe::{Event, Observer, Warning};
 use crate::parallel::{Lane, threads};
 use crate::source::Walk;
 
@@ -45,6 +49,8 @@ pub(super) struct Driver<'d, 'l, S> {
     pub(super) store: Store<S>,
     pub(super) lane: &'d mut Lane<'l, Job, Done>,
     pub(super) observer: &'d mut dyn Observer,
+    pub(super) extras: Extras<'d>,
+    agenda: Agenda,
     batch: Batch,
     /// Bytes of tar that share a stream; 0 when each member has its own.
     group: u64,
@@ -54,7 +60,7 @@ pub(super) struct Driver<'d, 'l, S> {
     most_handles: u64,
     /// Memory for streams of batches, and for chunks and their streams.
     small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
+    pub(super) large: Vec<Vec<u8>>,
 }
 
 /// Small members that wait for others to go with.
@@ -71,6 +77,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         store: Store<S>,
         options: &CreateOptions,
         lane: &'d mut Lane<'l, Job, Done>,
+        extras: Extras<'d>,
         observer: &'d mut dyn Observer,
     ) -> Self {
         Self {
@@ -79,6 +86,8 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
             store,
             lane,
             observer,
+            agenda: Agenda::new(&extras),
+            extras,
             batch: Batch::default(),
             group: options.group(),
             handles: VecDeque::new(),
@@ -91,9 +100,25 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
 
     /// Does it all.
     pub(super) fn run(mut self) -> Result<CreateReport> {
-        while let Some(found) = self.walk.next(self.observer)? {
+        if let Err(error) = self.store_all() {
+            self.wind_up();
+            return Err(error);
+        }
+        for prefix in self.agenda.unused() {
+            self.store.warn(prefix, &Warning::HookNotCalled, self.observer);
+        }
+        self.store.finish(&self.walk)
+    }
+
+    fn store_all(&mut self) -> Result<()> {
+        loop {
+            self.take_turns()?;
+            let Some(found) = self.walk.next(self.observer)? else { break };
             if self.observer.cancelled() {
                 return Err(Error::Cancelled);
+            }
+            if !self.extras.supplies.is_empty() {
+                self.agenda.found(&found.path, found.file_type() == FileType::Directory);
             }
             let item = self.items.next(found, &mut self.store.report, self.observer);
             if let Some(item) = item {
@@ -101,8 +126,49 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
             }
         }
         self.end_batch()?;
+        self.settle_all()
+    }
+
+    /// Does what comes before the walk goes on.
+    fn take_turns(&mut self) -> Result<()> {
+        if self.extras.is_empty() {
+            return Ok(());
+        }
+        let next = self.walk.upcoming(self.observer);
+        while let Some(turn) = self.agenda.turn(&self.extras, next.as_ref())? {
+            match turn {
+                Turn::Before(index) => {
+                    let called = self.call(index, Stage::Before);
+                    called.inspect_err(|_| self.agenda.failed(index))?;
+                }
+                Turn::After(index) => self.call(index, Stage::After)?,
+                Turn::Supply(index) => self.supply(index)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls a hook when all that came before is read.
+    fn call(&mut self, index: usize, stage: Stage) -> Result<()> {
+        self.end_batch()?;
         self.settle_all()?;
-        self.store.finish(&self.walk)
+        self.extras.hooks[index].call(stage)
+    }
+
+    /// Calls the hooks that were called before, after the job has failed.
+    fn wind_up(&mut self) {
+        let active = self.agenda.take_active();
+        if active.is_empty() {
+            return;
+        }
+        // What is under way reads files.
+        while self.lane.pop().is_some() {}
+        for index in active {
+            let hook = &mut self.extras.hooks[index];
+            if let Err(error) = hook.call(Stage::After) {
+                self.observer.event(Event::Failed { path: &hook.prefix, error: &error });
+            }
+        }
     }
 
     /// Takes the next item.
@@ -130,7 +196,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
     }
 
     /// Hands out the members that wait.
-    fn end_batch(&mut self) -> Result<()> {
+    pub(super) fn end_batch(&mut self) -> Result<()> {
         let Batch { items, tar_len, handles } = std::mem::take(&mut self.batch);
         if items.is_empty() {
             return Ok(());
@@ -175,7 +241,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
     }
 
     /// Hands out a job as soon as there is room for it, and stores what is done.
-    fn push(&mut self, job: Job, weight: u64, handles: u64) -> Result<()> {
+    pub(super) fn push(&mut self, job: Job, weight: u64, handles: u64) -> Result<()> {
         self.make_room(weight, handles)?;
         self.lane.push(job, weight);
         self.handles.push_back(handles);
@@ -186,7 +252,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         Ok(())
     }
 
-    fn make_room(&mut self, weight: u64, handles: u64) -> Result<()> {
+    pub(super) fn make_room(&mut self, weight: u64, handles: u64) -> Result<()> {
         while self.lane.len() > 0
             && (self.lane.is_full_for(weight) || self.handles_held + handles > self.most_handles)
         {
@@ -196,7 +262,7 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
         Ok(())
     }
 
-    fn settle_all(&mut self) -> Result<()> {
+    pub(super) fn settle_all(&mut self) -> Result<()> {
         while let Some(done) = self.lane.pop() {
             if self.observer.cancelled() {
                 return Err(Error::Cancelled);
@@ -219,6 +285,10 @@ impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
             Done::Chunk(mut chunk) => {
                 self.store.chunk(&mut chunk, self.observer)?;
                 self.large.extend([chunk.data, chunk.stream]);
+            }
+            Done::Piece(mut piece) => {
+                self.store.piece(&mut piece, self.observer)?;
+                self.large.extend([piece.data, piece.stream]);
             }
             Done::Block(stream) => self.store.put_block(&stream)?,
             Done::Settled(settled) => {

@@ -138,8 +138,15 @@ impl Items {
     /// Returns how the content of a file is written, which its other names do as well: their first
     /// one may turn out to be gone.
     fn method(&self, found: &Found) -> Method {
-        let is_file = found.file_type() == FileType::RegularFile;
-        match is_file && self.no_compress.matches_within(&found.path, false) {
+        match found.file_type() {
+            FileType::RegularFile => self.method_of(&found.path),
+            _ => Method::Deflate,
+        }
+    }
+
+    /// Returns how content of that name is written.
+    pub(crate) fn method_of(&self, path: &MemberPath) -> Method {
+        match self.no_compress.matches_within(path, false) {
             true => Method::Store,
             false => Method::Deflate,
         }

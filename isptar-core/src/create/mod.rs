@@ -4,32 +4,37 @@
 //! is packed (opened, read, digested, compressed: in any order, on all threads), and stored (in
 //! order again). Small ones go to the threads in batches, big files chunk by chunk.
 
+mod agenda;
 mod batch;
 pub(crate) mod big;
 mod drive;
+mod extras;
 pub(crate) mod file;
 pub(crate) mod holes;
 pub(crate) mod item;
 pub(crate) mod moved;
+mod plan;
 mod store;
+mod supply;
 
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::entry::{Entry, Kind};
 use crate::io::Sink;
 use crate::limits::Limits;
-use crate::observe::{Event, Observer, Warning};
-use crate::pack::entry_of;
+use crate::observe::Observer;
 use crate::parallel::in_order;
 use crate::select::Patterns;
 use crate::source::{SourceOptions, Walk};
 use crate::writer::{ArchiveWriter, WriterOptions};
 
+pub use extras::{Extras, Hook, Stage};
+pub use plan::{plan, plan_with};
+
 use batch::Worker;
 use drive::{Driver, workers};
-use item::Items;
 use store::Store;
 
 /// What goes into an archive, and how.
@@ -163,12 +168,28 @@ impl CreateOptions {
 ///
 /// # Errors
 ///
-/// [`Error::BadSource`], [`Error::TooFewHandles`], [`Error::NothingStored`], [`Error::Output`] or
-/// [`Error::Cancelled`]; nothing is published then.
+/// [`crate::Error::BadSource`], [`crate::Error::TooFewHandles`], [`crate::Error::NothingStored`],
+/// [`crate::Error::Output`] or [`crate::Error::Cancelled`]; nothing is published then.
 pub fn create(
     sink: &mut dyn Sink,
     paths: &[PathBuf],
     options: &CreateOptions,
+    observer: &mut dyn Observer,
+) -> Result<CreateReport> {
+    create_with(sink, paths, options, Extras::default(), observer)
+}
+
+/// Archives `paths` as [`create`] does, and what takes part beside them.
+///
+/// # Errors
+///
+/// Those of [`create`]; [`crate::Error::Hook`] and [`crate::Error::Supply`]. A hook that was called
+/// before is called after in any case.
+pub fn create_with(
+    sink: &mut dyn Sink,
+    paths: &[PathBuf],
+    options: &CreateOptions,
+    extras: Extras<'_>,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     drive::check_handles(options)?;
@@ -177,51 +198,8 @@ pub fn create(
     let store = Store::new(writer, options);
     let worker = || Worker::new(options);
     in_order(workers(options), worker, Worker::work, |lane| {
-        Driver::new(walk, store, options, lane, observer).run()
+        Driver::new(walk, store, options, lane, extras, observer).run()
     })
-}
-
-/// Walks as [`create`] would and tells the observer what would be stored and what left out.
-///
-/// # Errors
-///
-/// [`Error::BadSource`] or [`Error::Cancelled`].
-pub fn plan(
-    paths: &[PathBuf],
-    options: &CreateOptions,
-    observer: &mut dyn Observer,
-) -> Result<CreateReport> {
-    let mut walk = Walk::new(&options.directory, paths, options.source(Vec::new()))?;
-    let mut items = Items::new(options);
-    let mut report = CreateReport::default();
-    while let Some(found) = walk.next(observer)? {
-        if observer.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let Some(item) = items.next(found, &mut report, observer) else { continue };
-        let path = &item.header.path;
-        let entry = entry_of(&item.header, item.details);
-        match item.try_open() {
-            Ok(()) => {
-                report.count(&entry);
-                observer.event(Event::Done { entry: &entry });
-            }
-            Err(None) => {
-                report.vanished += 1;
-                observer.event(Event::Warning { path, warning: &Warning::Vanished });
-            }
-            Err(Some(error)) => {
-                report.unreadable += 1;
-                observer.event(Event::Failed { path, error: &error });
-                if item.header.kind == Kind::Directory {
-                    report.count(&entry);
-                    observer.event(Event::Done { entry: &entry });
-                }
-            }
-        }
-    }
-    report.add_walk(&walk);
-    Ok(report)
 }
 
 impl CreateReport {

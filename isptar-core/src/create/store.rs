@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use std::path::PathBuf;
+
 use super::batch::Worker;
 use super::big::{BigFile, Chunk, PackedChunk, Seen};
 use super::file;
 use super::item::{Item, Packed};
 use super::moved::{Moved, Stored};
+use super::supply::Spooled;
 use super::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
@@ -25,15 +28,18 @@ struct OpenBig {
 
 /// Stores items in order.
 pub(super) struct Store<S> {
-    writer: ArchiveWriter<S>,
+    pub(super) writer: ArchiveWriter<S>,
     pub(super) report: CreateReport,
     moved: Moved,
     /// Packs what must be packed anew.
-    worker: Worker,
+    pub(super) worker: Worker,
     groups: bool,
     /// Where the stream is that members of a group share.
     shared: u64,
     big: Option<OpenBig>,
+    /// Where to spool, and the member that is being spooled.
+    pub(super) spool: Option<PathBuf>,
+    pub(super) spooled: Option<Spooled>,
 }
 
 impl<S: Sink> Store<S> {
@@ -47,6 +53,8 @@ impl<S: Sink> Store<S> {
             groups: options.group() > 0,
             shared: 0,
             big: None,
+            spool: options.spool.clone(),
+            spooled: None,
         }
     }
 
@@ -287,7 +295,7 @@ impl<S: Sink> Store<S> {
         Ok(Stored::Without)
     }
 
-    fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {
+    pub(super) fn done(&mut self, entry: &Entry, observer: &mut dyn Observer) {
         self.report.count(entry);
         observer.event(Event::Done { entry });
     }
@@ -297,7 +305,12 @@ impl<S: Sink> Store<S> {
         observer.event(Event::Failed { path, error });
     }
 
-    fn warn(&mut self, path: &MemberPath, warning: &Warning, observer: &mut dyn Observer) {
+    pub(super) fn warn(
+        &mut self,
+        path: &MemberPath,
+        warning: &Warning,
+        observer: &mut dyn Observer,
+    ) {
         match warning {
             Warning::Changed => self.report.changed += 1,
             _ => self.report.warnings += 1,

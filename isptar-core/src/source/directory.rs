@@ -155,6 +155,12 @@ impl NameList {
         self.next >= self.slots.len()
     }
 
+    /// Returns the next name, and the reason to leave it out.
+    pub(super) fn peek(&self) -> Option<(&[u8], Option<LeftOut>)> {
+        let slot = self.slots.get(self.next)?;
+        Some((slot.of(&self.bytes), slot.reason()))
+    }
+
     /// Takes the next name, and the reason to leave it out.
     pub(super) fn take(&mut self) -> Option<(&[u8], Option<LeftOut>)> {
         let slot = *self.slots.get(self.next)?;

@@ -47,6 +47,15 @@ impl Given {
     }
 }
 
+/// Returns the name in the archive that a given path becomes.
+///
+/// # Errors
+///
+/// [`Error::BadSource`].
+pub(crate) fn member_path(path: &Path) -> Result<MemberPath> {
+    Ok(Given::new(path)?.member)
+}
+
 fn parent_of(bytes: &[u8], parts: &[&[u8]]) -> PathBuf {
     let mut parent = if bytes.starts_with(b"/") { b"/".to_vec() } else { b"./".to_vec() };
     if let Some((_, parents)) = parts.split_last() {

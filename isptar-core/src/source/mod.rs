@@ -14,6 +14,7 @@ mod tag;
 mod walk;
 
 pub use found::{Found, OpenError};
+pub(crate) use given::member_path;
 pub use metadata::Names;
 pub(crate) use metadata::{group_id, user_id};
 pub(crate) use read::{ctime, mtime, read_full};

@@ -142,6 +142,19 @@ impl Walk {
         }
     }
 
+    /// Returns the name of what is looked at next, past what is left out. Nothing of it was looked at
+    /// yet, but for its name: it may not be there, and [`Self::next`] may find something else.
+    pub(crate) fn upcoming(&mut self, observer: &mut dyn Observer) -> Option<MemberPath> {
+        while let Some(frame) = self.stack.last_mut() {
+            match frame.names.peek() {
+                Some((name, None)) => return Some(join(&self.path, name)),
+                Some(_) => drop(self.step(observer)),
+                None => self.leave(observer),
+            }
+        }
+        self.given.front().map(|given| given.member.clone())
+    }
+
     /// Passes over what is in a directory, which must be what was found last.
     pub fn skip_contents(&mut self, directory: &MemberPath, observer: &mut dyn Observer) {
         let path = if directory.is_root() { &[] } else { directory.as_bytes() };

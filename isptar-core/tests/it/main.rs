@@ -5,6 +5,7 @@ mod classic;
 mod damage;
 mod diff;
 mod dump;
+mod extras;
 mod faults;
 mod forge;
 mod hostile;
