@@ -62,7 +62,7 @@ impl Exit {
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
             Error::InBase { .. } | Error::Slice(_) => Self::Base,
-            Error::Hook { .. } => Self::Hook,
+            Error::Hook { .. } | Error::Supply { .. } => Self::Hook,
             Error::Output { .. }
             | Error::Busy { .. }
             | Error::Io { .. }
@@ -129,6 +129,7 @@ mod tests {
             (Error::BadSource { path: "a".into(), reason: "odd".into() }, Exit::Usage),
             (Error::NothingStored, Exit::Usage),
             (Error::Hook { purpose: "for slice 3".into(), source: full() }, Exit::Hook),
+            (Error::Supply { path: "a".into(), source: full() }, Exit::Hook),
             (Error::InBase { path: "a".into(), depth: 1 }, Exit::Base),
         ];
         for (error, exit) in errors {

@@ -84,6 +84,9 @@ pub(crate) enum Failure {
     /// Standard output did not take what was written.
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
+    /// Standard input is closed.
+    #[error("cannot read standard input")]
+    Stdin(#[source] io::Error),
     /// Signals cannot be caught.
     #[error("cannot catch signals")]
     Signals(#[source] io::Error),
@@ -147,6 +150,7 @@ impl Failure {
             | Self::Terminal
             | Self::SameFile { .. }
             | Self::Usage(_)
+            | Self::Stdin(_)
             | Self::NoUser { .. }
             | Self::ActAs { .. } => Exit::Usage,
             Self::Range { .. } | Self::LinkGone { .. } | Self::Tree { .. } => Exit::Incomplete,

@@ -9,6 +9,7 @@ mod input;
 mod json;
 mod limits;
 mod output;
+mod patient;
 #[allow(dead_code, reason = "the options that name programs follow")]
 mod program;
 mod progress;

@@ -6,6 +6,7 @@
 //! same values are in the environment: `{name}` as `ISPTAR_NAME`.
 
 mod child;
+mod output;
 mod retries;
 mod words;
 
@@ -19,6 +20,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser, ValuePar
 use std::os::unix::process::ExitStatusExt;
 
 pub(crate) use child::Heed;
+pub(crate) use output::Output;
 pub(crate) use retries::Retries;
 pub(crate) use words::BadCommand;
 
@@ -99,14 +101,21 @@ impl Program {
         let mut command = self.command(values);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::from(stderr)).spawn().map_err(failed)?;
-        match child::wait(&mut child, heed).map_err(failed)? {
-            Some(status) => self.judge(status, values),
-            None => Err(ProgramError::Interrupted { command: self.shown(values) }),
-        }
+        let ended = child::wait(&mut child, heed).map_err(failed)?;
+        self.judge(ended, values)
     }
 
-    fn judge(&self, status: ExitStatus, values: &Values<'_>) -> Result<(), ProgramError> {
+    /// Returns what it prints, to be read; it is started with the first read.
+    pub(crate) fn output<'p>(&'p self, values: &Values<'p>) -> Output<'p> {
+        Output::new(self, values)
+    }
+
+    /// Judges how it ended; there is no status when this program has ended it.
+    fn judge(&self, ended: Option<ExitStatus>, values: &Values<'_>) -> Result<(), ProgramError> {
         let command = || self.shown(values);
+        let Some(status) = ended else {
+            return Err(ProgramError::Interrupted { command: command() });
+        };
         match (status.code(), status.signal()) {
             (Some(0), _) => Ok(()),
             (Some(status), _) => Err(ProgramError::Status { command: command(), status }),

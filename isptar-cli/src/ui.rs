@@ -147,6 +147,11 @@ pub(crate) fn stdout_file() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
+/// Returns standard input as a file of its own.
+pub(crate) fn stdin_file() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
 /// Standard output, through a large buffer.
 #[derive(Debug)]
 pub(crate) struct Out {

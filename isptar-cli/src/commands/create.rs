@@ -1,5 +1,7 @@
 //! `isptar create`: from a tree of files to an archive.
 
+mod programs;
+
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
@@ -10,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ArgMatches;
-use isptar_core::{CreateOptions, CreateReport, Patterns};
+use isptar_core::create::plan_with;
+use isptar_core::{CreateOptions, CreateReport, Patterns, create_with};
 
+use self::programs::ProgramArgs;
 use super::exclude::{ExcludeArgs, read_patterns};
 use super::store::{self, StoreArgs};
 use super::user::UserArgs;
@@ -33,7 +37,7 @@ pub(crate) struct Args {
     #[arg(value_name = "ARCHIVE")]
     archive: PathBuf,
     /// Files and directories to store; a leading / is taken off their names
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present_any = ["command", "stdin_name"])]
     paths: Vec<PathBuf>,
     /// Look up relative PATHs in DIR
     #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
@@ -63,6 +67,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
+    programs: ProgramArgs,
+    #[command(flatten)]
     user: UserArgs,
     #[command(flatten)]
     store: StoreArgs,
@@ -73,7 +79,8 @@ Examples:
   isptar create etc.tar.gz /etc
   isptar create home.tar.gz -C / home --exclude '*.o' --exclude /home/ann/tmp/ --exclude-caches
   isptar create --dry-run all.tar.gz / --one-file-system --exclude-from exclude.txt
-  isptar create - /var/www | ssh host 'cat > www.tar.gz'";
+  isptar create - /var/www | ssh host 'cat > www.tar.gz'
+  isptar create shop.tar.gz /srv/shop --command 'db/shop.sql=mysqldump --single-transaction shop'";
 
 impl Args {
     /// Learns the order in which patterns and files of patterns were given: the last one that
@@ -88,6 +95,11 @@ impl Args {
         now: SystemTime,
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<CreateOptions, Failure> {
+        if self.programs.takes_stdin() && self.exclude.takes_stdin() {
+            return Err(Failure::Usage(
+                "--stdin-name and --exclude-from - both read standard input",
+            ));
+        }
         let mut options = self.store.to_options(&self.archive, now);
         options.directory.clone_from(&self.directory);
         options.exclude = self.exclude.patterns(read)?;
@@ -140,18 +152,19 @@ fn job(
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<CreateReport, Failure> {
+    let extras = args.programs.extras(options)?;
     if args.dry_run {
         let mut options = options.clone();
         // An archive that is there would be replaced, never stored.
         let existing = std::fs::metadata(&args.archive).ok().filter(Metadata::is_file);
         options.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
-        return Ok(isptar_core::plan(&args.paths, &options, reporter)?);
+        return Ok(plan_with(&args.paths, &options, &extras, reporter)?);
     }
     let base = &options.directory;
     let inputs: Vec<PathBuf> = args.paths.iter().map(|path| base.join(path)).collect();
     store::spare(&args.archive, &inputs)?;
     let mut sink = store::sink(&args.archive, ui)?;
-    Ok(isptar_core::create(&mut *sink, &args.paths, options, reporter)?)
+    Ok(create_with(&mut *sink, &args.paths, options, extras, reporter)?)
 }
 
 #[cfg(test)]

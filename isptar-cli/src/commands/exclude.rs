@@ -44,6 +44,11 @@ impl ExcludeArgs {
         self.sources = ordered.into_iter().map(|(_, source)| source).collect();
     }
 
+    /// Returns whether patterns come from standard input.
+    pub(crate) fn takes_stdin(&self) -> bool {
+        self.exclude_from.iter().any(|path| is_stdin(path))
+    }
+
     /// Compiles the patterns; `read` gives the text of a file of patterns.
     pub(crate) fn patterns(
         &self,

@@ -34,7 +34,7 @@ pub(super) fn wait(child: &mut Child, heed: Heed) -> io::Result<Option<ExitStatu
             return Ok(Some(status));
         }
         if heed == Heed::Signals && signals::check().is_err() {
-            end(child, handle.as_ref())?;
+            end(child)?;
             return Ok(None);
         }
         pause(handle.as_ref());
@@ -42,7 +42,8 @@ pub(super) fn wait(child: &mut Child, heed: Heed) -> io::Result<Option<ExitStatu
 }
 
 /// Asks a program to end, and ends it when it does not.
-fn end(child: &mut Child, handle: Option<&OwnedFd>) -> io::Result<()> {
+pub(super) fn end(child: &mut Child) -> io::Result<()> {
+    let handle = handle(child);
     // Its number is its own as long as nobody has waited for it.
     if let Some(pid) = pid(child) {
         // It may have ended by itself, or act for another user by now.
@@ -53,7 +54,7 @@ fn end(child: &mut Child, handle: Option<&OwnedFd>) -> io::Result<()> {
         if child.try_wait()?.is_some() {
             return Ok(());
         }
-        pause(handle);
+        pause(handle.as_ref());
     }
     child.kill()?;
     child.wait().map(drop)
