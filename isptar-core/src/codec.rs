@@ -4,6 +4,7 @@
 mod deflate;
 #[cfg(feature = "libdeflate")]
 mod inflate;
+mod open_ended;
 mod strict;
 mod unpack;
 mod whole;
@@ -19,6 +20,7 @@ use crate::error::FormatError;
 use crate::format::gzip;
 use crate::limits::Raise;
 
+pub(crate) use open_ended::Joined;
 pub(crate) use unpack::Unpacker;
 pub(crate) use whole::{WholeUnpacker, check_packed};
 
@@ -27,13 +29,24 @@ pub const MAX_LEVEL: u8 = 12;
 
 /// Compresses whole streams; reusable, one a thread.
 pub struct Packer {
-    /// `None` stores.
-    compressor: Option<Compressor>,
+    coder: Coder,
+}
+
+/// How streams are made.
+enum Coder {
+    Store,
+    Deflate(Compressor),
+    OpenEnded(open_ended::OpenEnded),
 }
 
 impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packer").field("stores", &self.compressor.is_none()).finish()
+        let stores = match &self.coder {
+            Coder::Store => true,
+            Coder::Deflate(_) => false,
+            Coder::OpenEnded(packer) => packer.stores(),
+        };
+        f.debug_struct("Packer").field("stores", &stores).finish()
     }
 }
 
@@ -42,7 +55,14 @@ impl Packer {
     pub fn new(level: u8) -> Self {
         let level = i32::from(level.min(MAX_LEVEL));
         let level = CompressionLvl::new(level).ok().filter(|_| level > 0);
-        Self { compressor: level.map(Compressor::new) }
+        let deflate = |level| Coder::Deflate(Compressor::new(level));
+        Self { coder: level.map_or(Coder::Store, deflate) }
+    }
+
+    /// Makes a packer of streams that can be put together to one by [`Joined`]. They are some bytes
+    /// longer, and made by zlib-rs, whose levels end at 9.
+    pub(crate) fn open_ended(level: u8) -> Self {
+        Self { coder: Coder::OpenEnded(open_ended::OpenEnded::new(level)) }
     }
 
     /// Appends a stream with `data`: deflated, or stored when that is not larger or `data` does
@@ -53,10 +73,18 @@ impl Packer {
 
     /// Appends a stream with `data`, stored when the method says so.
     pub(crate) fn pack_by(&mut self, method: Method, data: &[u8], out: &mut Vec<u8>) {
+        let deflates = || method == Method::Deflate && !is_dense(data);
+        let compressor = match &mut self.coder {
+            Coder::OpenEnded(packer) => {
+                let deflates = !packer.stores() && deflates();
+                return packer.pack(data, !deflates, out);
+            }
+            Coder::Deflate(compressor) => Some(compressor),
+            Coder::Store => None,
+        };
         let crc = crc32fast::hash(data);
         let start = out.len();
-        let deflates = || method == Method::Deflate && !is_dense(data);
-        if let Some(compressor) = self.compressor.as_mut().filter(|_| deflates()) {
+        if let Some(compressor) = compressor.filter(|_| deflates()) {
             out.extend_from_slice(&gzip::HEAD);
             let body = out.len();
             out.resize(body + compressor.deflate_compress_bound(data.len()), 0);

@@ -141,6 +141,9 @@ pub enum Warning {
     /// Extended attributes that there is no room for.
     #[error("its extended attributes were left out: {0}")]
     XattrsLeftOut(FormatError),
+    /// Extended attributes, ACLs or a label, which classic archives have no place for.
+    #[error("its extended attributes were left out: classic archives have none")]
+    NoXattrs,
     /// Something of the source could not be read.
     #[error("cannot {op}: {source}")]
     Unread {

@@ -9,6 +9,7 @@ use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::padding;
 use crate::format::timestamp::Timestamp;
 use crate::limits::Limits;
+use crate::writer::data_packer;
 
 /// What an entry records beside the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,11 +58,18 @@ pub(crate) struct MemberPacker {
     packer: Packer,
     limits: Limits,
     tar: Vec<u8>,
+    /// Whether headers stand elsewhere, and lines have no digests.
+    data_alone: bool,
 }
 
 impl MemberPacker {
     pub(crate) fn new(level: u8, limits: Limits) -> Self {
-        Self { packer: Packer::new(level), limits, tar: Vec::new() }
+        Self { packer: Packer::new(level), limits, tar: Vec::new(), data_alone: false }
+    }
+
+    /// Makes a packer for classic archives: of members it packs the data and its padding alone.
+    pub(crate) fn classic(level: u8, limits: Limits) -> Self {
+        Self { packer: data_packer(level), data_alone: true, ..Self::new(level, limits) }
     }
 
     /// Packs a member whose data is at hand as one stream, appended to `out`. `data` holds the
@@ -89,6 +97,11 @@ impl MemberPacker {
         if matches!(&header.kind, Kind::HardLink { target } if *target == header.path) {
             let path = header.path.as_bytes();
             return Err(FormatError::invalid("target of a hard link", path));
+        }
+        if self.data_alone {
+            self.tar.extend_from_slice(data);
+            push_padding(data.len() as u64, &mut self.tar);
+            return Ok(None);
         }
         let start = self.tar.len();
         if let Err(error) = header.encode(&self.limits, &mut self.tar) {

@@ -1,5 +1,7 @@
 //! Writing an archive member by member.
 
+mod classic;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -21,6 +23,8 @@ use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::pack::{Details, MemberDigest, MemberPacker, entry_of};
 use crate::path::MemberPath;
+
+pub(crate) use classic::{ClassicWriter, data_packer, listing_packer};
 
 /// Level at which listing, tables and archive info are packed, unless nothing is.
 const LISTING_LEVEL: u8 = 6;
@@ -103,14 +107,7 @@ impl<S: Sink> ArchiveWriter<S> {
     ///
     /// [`Error::Output`].
     pub fn new(sink: S, options: &WriterOptions) -> Result<Self> {
-        if let Some(spool) = &options.spool {
-            // Before hours of work, not after.
-            let found = std::fs::metadata(spool).and_then(|metadata| match metadata.is_dir() {
-                true => Ok(()),
-                false => Err(io::ErrorKind::NotADirectory.into()),
-            });
-            found.map_err(spool_error(Some(spool)))?;
-        }
+        check_spool(options.spool.as_deref())?;
         let limits = Limits::default();
         let mut writer = Self {
             output: Output::new(sink),
@@ -305,6 +302,18 @@ impl<S: Sink> ArchiveWriter<S> {
 
     /// Begins a member of several streams.
     pub(crate) fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
+        let chunk = chunk_size(header.data_len());
+        self.begin_digested(header, chunk, MemberDigest::new(header))
+    }
+
+    /// Begins a member of several streams, with chunks of that size; the digest is that of what is
+    /// appended without its data.
+    pub(crate) fn begin_digested(
+        &mut self,
+        header: &MemberHeader,
+        chunk: u64,
+        digest: MemberDigest,
+    ) -> Result<OpenMember> {
         self.check_path(&header.path)?;
         let mut stream = Vec::new();
         let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
@@ -316,7 +325,8 @@ impl<S: Sink> ArchiveWriter<S> {
             location,
             packed: vec![stream.len() as u64],
             left: header.data_len(),
-            digest: MemberDigest::new(header),
+            chunk,
+            digest,
         })
     }
 
@@ -343,13 +353,22 @@ impl<S: Sink> ArchiveWriter<S> {
     ) -> Result<()> {
         member.digest.update(data);
         member.left -= data.len() as u64;
+        self.append_digested_chunk(member, stream)
+    }
+
+    /// Appends the packed form of the next chunk of a member, whose digest has its data already.
+    pub(crate) fn append_digested_chunk(
+        &mut self,
+        member: &mut OpenMember,
+        stream: &[u8],
+    ) -> Result<()> {
         member.packed.push(stream.len() as u64);
         self.output.write(stream)
     }
 
     /// Ends a member of several streams.
     pub(crate) fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
-        let chunks = Chunks { size: chunk_size(member.header.data_len()), packed: member.packed };
+        let chunks = Chunks { size: member.chunk, packed: member.packed };
         let entry = Entry {
             location: Some(member.location),
             packed: Some(chunks.packed.iter().sum()),
@@ -501,6 +520,11 @@ pub(crate) fn listing_header(
     created: Option<u64>,
     size: u64,
 ) -> [u8; BLOCK] {
+    info_header(reserved, 0o600, created, size).encode()
+}
+
+/// Returns that header, which is owned by root without a name.
+fn info_header(reserved: &BTreeSet<Vec<u8>>, mode: u32, created: Option<u64>, size: u64) -> Header {
     let mut name = INFO_NAME.to_vec();
     let mut number = 0u64;
     while reserved.contains(&name) {
@@ -509,7 +533,7 @@ pub(crate) fn listing_header(
     }
     Header {
         name,
-        mode: 0o600,
+        mode,
         uid: 0,
         gid: 0,
         size,
@@ -521,7 +545,6 @@ pub(crate) fn listing_header(
         device: (0, 0),
         magic: Magic::Ustar,
     }
-    .encode()
 }
 
 /// Bytes that are collected before they go to the sink.
@@ -588,6 +611,7 @@ pub(crate) struct OpenMember {
     location: Location,
     packed: Vec<u64>,
     left: u64,
+    chunk: u64,
     digest: MemberDigest,
 }
 
@@ -604,6 +628,23 @@ fn at_end(content: &mut impl Read) -> io::Result<()> {
 fn spool_error(directory: Option<&Path>) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = directory.map(Path::to_path_buf);
     move |source| Error::Output { op: "spool the listing of", path, source }
+}
+
+/// Checks that a spool can be made: before hours of work, not after.
+fn check_spool(directory: Option<&Path>) -> Result<()> {
+    let Some(directory) = directory else { return Ok(()) };
+    let found = std::fs::metadata(directory).and_then(|metadata| match metadata.is_dir() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    });
+    found.map_err(spool_error(Some(directory)))
+}
+
+fn new_spool(directory: Option<&Path>) -> SpooledTempFile {
+    match directory {
+        Some(directory) => tempfile::spooled_tempfile_in(SPOOL_MEMORY, directory),
+        None => tempfile::spooled_tempfile(SPOOL_MEMORY),
+    }
 }
 
 /// Collects entries and packs them block by block into a spool.
@@ -668,10 +709,6 @@ fn pack_text(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
 
 impl ListingWriter {
     fn new(level: u8, limits: Limits, directory: Option<&Path>) -> Self {
-        let spool = match directory {
-            Some(directory) => tempfile::spooled_tempfile_in(SPOOL_MEMORY, directory),
-            None => tempfile::spooled_tempfile(SPOOL_MEMORY),
-        };
         Self {
             packer: block_packer(level),
             limits,
@@ -682,7 +719,7 @@ impl ListingWriter {
             packed_len: 0,
             identity: Sha256::new(),
             tables: Tables::default(),
-            spool,
+            spool: new_spool(directory),
             directory: directory.map(Path::to_path_buf),
             deferred: None,
             awaited: VecDeque::new(),

@@ -1,5 +1,6 @@
 //! `isptar create`: from a tree of files to an archive.
 
+mod format;
 mod programs;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use clap::ArgMatches;
 use isptar_core::create::plan_with;
 use isptar_core::{CreateOptions, CreateReport, Patterns, create_with};
 
+use self::format::FormatArgs;
 use self::programs::ProgramArgs;
 use super::exclude::{ExcludeArgs, read_patterns};
 use super::store::{self, StoreArgs};
@@ -71,6 +73,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     user: UserArgs,
     #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -110,6 +114,7 @@ impl Args {
         options.one_file_system = self.one_file_system;
         options.threads = self.threads;
         options.group_size = self.group_size;
+        self.format.apply(&mut options)?;
         Ok(options)
     }
 }
@@ -171,6 +176,7 @@ fn job(
 mod tests {
     use super::*;
     use crate::cli::parse_create;
+    use isptar_core::format::entry::Dialect;
     use std::time::UNIX_EPOCH;
 
     fn options(args: &[&str]) -> Result<CreateOptions, Failure> {
@@ -225,6 +231,13 @@ mod tests {
         for wrong in [["--threads", "0"], ["--group-size", "0"], ["--group-size", "1048577"]] {
             assert!(parse_create(&[&wrong[..], &["a", "b"]].concat()).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn classic_archives_have_no_groups() {
+        assert_eq!(options(&["--format=classic", "a", "b"]).unwrap().dialect, Dialect::Classic);
+        let failure = options(&["--format=classic", "--group-size=64K", "a", "b"]).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Usage);
     }
 
     #[test]

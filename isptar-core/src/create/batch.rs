@@ -8,13 +8,13 @@ use super::supply::Piece;
 use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError};
 use crate::format::chunk_size;
-use crate::format::entry::{Entry, Kind, Location};
+use crate::format::entry::{Dialect, Entry, Kind, Location};
 use crate::format::member::MemberHeader;
 use crate::limits::Limits;
 use crate::observe::Warning;
 use crate::pack::{Details, MemberPacker, into_entry, leave_out_largest};
 use crate::path::MemberPath;
-use crate::writer::{block_packer, pack_block};
+use crate::writer::{block_packer, listing_packer, pack_block};
 
 /// Work for any thread. What becomes of it depends on the job alone.
 #[derive(Debug)]
@@ -58,9 +58,14 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(options: &CreateOptions) -> Self {
+        let (level, limits) = (options.level, Limits::default());
+        let (packer, listing) = match options.dialect {
+            Dialect::Isptar => (MemberPacker::new(level, limits), block_packer(level)),
+            Dialect::Classic => (MemberPacker::classic(level, limits), listing_packer(level)),
+        };
         Self {
-            packer: MemberPacker::new(options.level, Limits::default()),
-            listing: block_packer(options.level),
+            packer,
+            listing,
             data: Vec::new(),
             streams: Vec::new(),
             group: usize::try_from(options.group()).unwrap_or(0),
@@ -95,15 +100,6 @@ impl Worker {
         let digest = self.packer.add(&header, data)?;
         let packed = Some(self.packer.seal(method, stream));
         Ok(Entry { packed, digest, ..into_entry(header, Details::default()) })
-    }
-
-    /// Packs the headers of a member of several streams, appended to `stream`.
-    pub(super) fn headers(
-        &mut self,
-        header: &MemberHeader,
-        stream: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
-        self.packer.pack_headers(header, stream)
     }
 
     /// Reads and packs a chunk of a big file.
@@ -182,7 +178,7 @@ impl Worker {
         if !item.has_content() {
             // The names of a hard link share what its first name has.
             if !matches!(item.header.kind, Kind::HardLink { .. } | Kind::Directory) {
-                (item.header.xattrs, item.warnings) = item.found.xattrs(None);
+                item.read_xattrs(None);
             }
             return self.add_with(item, 0, true);
         }

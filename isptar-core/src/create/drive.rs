@@ -11,12 +11,12 @@ use super::big::{BigFile, Chunk};
 use super::extras::{Extras, Stage};
 use super::file;
 use super::item::{Item, Items, Packed};
+use super::layout::Layout;
 use super::store::Store;
 use super::{CreateOptions, CreateReport};
 use crate::codec::Method;
 use crate::error::{Error, Result};
 use crate::format::chunk_size;
-use crate::io::Sink;
 use crate::observe::{Event, Observer, Warning};
 use crate::parallel::{Lane, threads};
 use crate::source::Walk;
@@ -43,10 +43,10 @@ const OTHER_HANDLES: u64 = 24;
 const MOST_HANDLES: u64 = 512;
 
 /// Everything that works in order.
-pub(super) struct Driver<'d, 'l, S> {
+pub(super) struct Driver<'d, 'l, W: Layout> {
     pub(super) walk: Walk,
     pub(super) items: Items,
-    pub(super) store: Store<S>,
+    pub(super) store: Store<W>,
     pub(super) lane: &'d mut Lane<'l, Job, Done>,
     pub(super) observer: &'d mut dyn Observer,
     pub(super) extras: Extras<'d>,
@@ -71,10 +71,10 @@ struct Batch {
     handles: u64,
 }
 
-impl<'d, 'l, S: Sink> Driver<'d, 'l, S> {
+impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     pub(super) fn new(
         walk: Walk,
-        store: Store<S>,
+        store: Store<W>,
         options: &CreateOptions,
         lane: &'d mut Lane<'l, Job, Done>,
         extras: Extras<'d>,

@@ -30,8 +30,7 @@ pub(crate) fn open(item: &mut Item) -> Result<Opened, Packed> {
         Err(OpenError::Io(source)) => return Err(item.failed("open", source)),
         Err(error) => return Err(item.failed("read", io::Error::other(error))),
     };
-    let (xattrs, warnings) = item.found.xattrs(Some(&file));
-    item.warnings = warnings;
+    item.read_xattrs(Some(&file));
     // It may have been read before, for a group that it could not stay in.
     (item.details.dirty, item.details.sparse) = (false, false);
     let header = &mut item.header;
@@ -39,12 +38,14 @@ pub(crate) fn open(item: &mut Item) -> Result<Opened, Packed> {
     header.mode = stat.st_mode & 0o7777;
     (header.uid, header.gid) = (u64::from(stat.st_uid), u64::from(stat.st_gid));
     header.mtime = mtime(&stat);
-    (header.xattrs, header.sparse) = (xattrs, None);
+    header.sparse = None;
     if !item.reproducible {
         item.details.ctime = Some(ctime(&stat));
         item.details.ino = Some(stat.st_ino);
     }
     match holes::find(&file, &stat, &header.path, item.reproducible) {
+        // Of the original, holes are zeros.
+        Ok(_) if item.classic => {}
         Ok(holes::Holes::None) => {}
         Ok(holes::Holes::Dense) => item.details.sparse = true,
         Ok(holes::Holes::Map(map)) => header.sparse = Some(map),

@@ -1,6 +1,7 @@
 //! Work items: what the walk found, with names and hard links settled.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 
 use rustix::fs::{FileType, major, minor};
@@ -9,8 +10,8 @@ use super::big::BigFile;
 use super::{CreateOptions, CreateReport};
 use crate::codec::Method;
 use crate::error::Error;
-use crate::format::entry::{Entry, Kind};
-use crate::format::member::MemberHeader;
+use crate::format::entry::{Dialect, Entry, Kind};
+use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::timestamp::Timestamp;
 use crate::format::{BLOCK, padding};
 use crate::observe::{Event, Observer, Warning};
@@ -32,6 +33,7 @@ pub(crate) struct Item {
     pub(crate) reproducible: bool,
     /// How its content is written.
     pub(crate) method: Method,
+    pub(crate) classic: bool,
     /// Of a directory: why not all that is in it is known.
     lost: Option<std::io::Error>,
 }
@@ -62,6 +64,7 @@ pub(crate) struct Items {
     links: HashMap<(u64, u64), Link>,
     reproducible: bool,
     no_compress: Patterns,
+    classic: bool,
 }
 
 /// A file with several names, of which some were not met.
@@ -80,6 +83,7 @@ impl Items {
             links: HashMap::new(),
             reproducible: options.reproducible,
             no_compress: options.no_compress.clone(),
+            classic: options.dialect == Dialect::Classic,
         }
     }
 
@@ -124,12 +128,13 @@ impl Items {
             ..Details::default()
         };
         let lost = found.lost.take();
-        let (warnings, reproducible) = (Vec::new(), self.reproducible);
+        let (warnings, reproducible, classic) = (Vec::new(), self.reproducible, self.classic);
         let method = self.method(&found);
-        let mut item = Item { found, header, details, warnings, reproducible, method, lost };
+        let mut item =
+            Item { found, header, details, warnings, reproducible, method, classic, lost };
         if item.header.kind == Kind::Directory {
             // At once, so that the handles of directories need not be kept.
-            (item.header.xattrs, item.warnings) = item.found.xattrs(None);
+            item.read_xattrs(None);
             item.found.release();
         }
         Some(item)
@@ -199,6 +204,16 @@ impl Item {
     /// Returns whether it has content: a regular file that is not another name of one.
     pub(crate) fn has_content(&self) -> bool {
         matches!(self.header.kind, Kind::File { .. })
+    }
+
+    /// Reads the extended attributes, of a file through its handle, and begins to collect what is
+    /// to be told.
+    pub(crate) fn read_xattrs(&mut self, file: Option<&File>) {
+        (self.header.xattrs, self.warnings) = self.found.xattrs(file);
+        if self.classic && !self.header.xattrs.is_empty() {
+            self.header.xattrs = Xattrs::default();
+            self.warnings.push(Warning::NoXattrs);
+        }
     }
 
     /// Returns whether a directory could not be read to its end.

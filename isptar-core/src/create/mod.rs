@@ -12,6 +12,7 @@ mod extras;
 pub(crate) mod file;
 pub(crate) mod holes;
 pub(crate) mod item;
+mod layout;
 pub(crate) mod moved;
 mod plan;
 mod store;
@@ -21,20 +22,21 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use crate::error::Result;
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Dialect, Entry, Kind};
 use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::parallel::in_order;
 use crate::select::Patterns;
 use crate::source::{SourceOptions, Walk};
-use crate::writer::{ArchiveWriter, WriterOptions};
+use crate::writer::{ArchiveWriter, ClassicWriter, WriterOptions};
 
 pub use extras::{Extras, Hook, Stage};
 pub use plan::{plan, plan_with};
 
 use batch::Worker;
 use drive::{Driver, workers};
+use layout::Layout;
 use store::Store;
 
 /// What goes into an archive, and how.
@@ -77,6 +79,10 @@ pub struct CreateOptions {
     /// stream; at most [`Self::MAX_GROUP_SIZE`], larger values are taken for it. Each member has
     /// its own when absent.
     pub group_size: Option<NonZero<u64>>,
+    /// In which program's layout the archive is written. Default ours. In the original's there are
+    /// no groups, extended attributes, holes, fractions of seconds, and times of anything but files;
+    /// attributes that are lost so are told.
+    pub dialect: Dialect,
 }
 
 impl Default for CreateOptions {
@@ -97,6 +103,7 @@ impl Default for CreateOptions {
             spool: None,
             threads: None,
             group_size: None,
+            dialect: Dialect::Isptar,
         }
     }
 }
@@ -133,6 +140,9 @@ impl CreateOptions {
 
     /// Returns the size of groups; 0 when there are none.
     fn group(&self) -> u64 {
+        if self.dialect == Dialect::Classic {
+            return 0;
+        }
         let most = Self::MAX_GROUP_SIZE.min(Limits::default().group);
         self.group_size.map_or(0, |size| size.get().min(most))
     }
@@ -194,7 +204,24 @@ pub fn create_with(
 ) -> Result<CreateReport> {
     drive::check_handles(options)?;
     let walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
-    let writer = ArchiveWriter::new(sink, &options.writer())?;
+    match options.dialect {
+        Dialect::Isptar => {
+            fill(ArchiveWriter::new(sink, &options.writer())?, walk, options, extras, observer)
+        }
+        Dialect::Classic => {
+            fill(ClassicWriter::new(sink, &options.writer())?, walk, options, extras, observer)
+        }
+    }
+}
+
+/// Stores all that the walk finds.
+fn fill(
+    writer: impl Layout + Send,
+    walk: Walk,
+    options: &CreateOptions,
+    extras: Extras<'_>,
+    observer: &mut dyn Observer,
+) -> Result<CreateReport> {
     let store = Store::new(writer, options);
     let worker = || Worker::new(options);
     in_order(workers(options), worker, Worker::work, |lane| {

@@ -8,27 +8,26 @@ use super::batch::Worker;
 use super::big::{BigFile, Chunk, PackedChunk, Seen};
 use super::file;
 use super::item::{Item, Packed};
+use super::layout::Layout;
 use super::moved::{Moved, Stored};
 use super::supply::Spooled;
 use super::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
-use crate::io::Sink;
 use crate::observe::{Event, Observer, Warning};
 use crate::path::MemberPath;
 use crate::source::Walk;
-use crate::writer::{ArchiveWriter, OpenMember};
 
 /// A big file of which chunks are being stored.
-struct OpenBig {
+struct OpenBig<M> {
     file: Box<BigFile>,
-    member: OpenMember,
+    member: M,
     seen: Seen,
 }
 
 /// Stores items in order.
-pub(super) struct Store<S> {
-    pub(super) writer: ArchiveWriter<S>,
+pub(super) struct Store<W: Layout> {
+    pub(super) writer: W,
     pub(super) report: CreateReport,
     moved: Moved,
     /// Packs what must be packed anew.
@@ -36,14 +35,14 @@ pub(super) struct Store<S> {
     groups: bool,
     /// Where the stream is that members of a group share.
     shared: u64,
-    big: Option<OpenBig>,
+    big: Option<OpenBig<W::Open>>,
     /// Where to spool, and the member that is being spooled.
     pub(super) spool: Option<PathBuf>,
     pub(super) spooled: Option<Spooled>,
 }
 
-impl<S: Sink> Store<S> {
-    pub(super) fn new(mut writer: ArchiveWriter<S>, options: &CreateOptions) -> Self {
+impl<W: Layout> Store<W> {
+    pub(super) fn new(mut writer: W, options: &CreateOptions) -> Self {
         writer.defer_blocks();
         Self {
             writer,
@@ -248,7 +247,7 @@ impl<S: Sink> Store<S> {
         Ok(())
     }
 
-    fn end(&mut self, mut big: OpenBig, observer: &mut dyn Observer) -> Result<()> {
+    fn end(&mut self, mut big: OpenBig<W::Open>, observer: &mut dyn Observer) -> Result<()> {
         let details = big.file.finish(&big.seen);
         let path = &big.file.header.path;
         if let Some(error) = big.file.error(&mut big.seen) {
@@ -329,7 +328,7 @@ impl<S: Sink> Store<S> {
         if self.report.is_incomplete() {
             self.writer.set_incomplete();
         }
-        let (_, written) = self.writer.finish()?;
+        let written = self.writer.finish()?;
         self.report.archive_size = written.archive_size;
         self.report.identity = Some(written.identity);
         Ok(self.report)

@@ -9,15 +9,15 @@ use super::batch::Job;
 use super::drive::Driver;
 use super::extras::{LAST_PART, Supply};
 use super::file::provide;
+use super::layout::Layout;
 use super::store::Store;
 use crate::codec::Method;
 use crate::error::{Error, Result};
 use crate::format::chunk_size;
-use crate::format::entry::{Chunks, Entry, Kind, Location};
+use crate::format::entry::Kind;
 use crate::format::member::MemberHeader;
-use crate::io::Sink;
 use crate::observe::{Event, Observer};
-use crate::pack::{Details, MemberDigest, MemberPacker, into_entry};
+use crate::pack::{Details, MemberDigest, MemberPacker};
 use crate::path::MemberPath;
 
 /// The most chunks of a member whose length was not known when the first was packed: its line in
@@ -72,7 +72,7 @@ impl Feed<'_> {
     }
 }
 
-impl<S: Sink> Driver<'_, '_, S> {
+impl<W: Layout> Driver<'_, '_, W> {
     /// Stores what a supply gives: as one member, or in parts.
     pub(super) fn supply(&mut self, index: usize) -> Result<()> {
         self.end_batch()?;
@@ -151,8 +151,8 @@ pub(super) fn header_of(supply: &Supply<'_>) -> MemberHeader {
 pub(super) struct Spooled {
     header: MemberHeader,
     spool: File,
-    /// The length of each stream; that of the headers, the first, is not known yet.
-    packed: Vec<u64>,
+    /// The length of each stream.
+    packed: Vec<usize>,
     size: u64,
     digest: MemberDigest,
 }
@@ -164,18 +164,18 @@ impl Spooled {
             None => tempfile::tempfile()?,
         };
         let digest = MemberDigest::new(&header);
-        Ok(Self { header, spool, packed: vec![0], size: 0, digest })
+        Ok(Self { header, spool, packed: Vec::new(), size: 0, digest })
     }
 
     fn add(&mut self, data: &[u8], stream: &[u8]) -> io::Result<()> {
         self.digest.update(data);
         self.size += data.len() as u64;
-        self.packed.push(stream.len() as u64);
+        self.packed.push(stream.len());
         self.spool.write_all(stream)
     }
 }
 
-impl<S: Sink> Store<S> {
+impl<W: Layout> Store<W> {
     /// Stores a member of at most a chunk.
     fn supplied(
         &mut self,
@@ -217,36 +217,20 @@ impl<S: Sink> Store<S> {
 
     /// Stores a member that is spooled as a whole.
     fn unspool(&mut self, spooled: Spooled, observer: &mut dyn Observer) -> Result<()> {
-        let Spooled { mut header, mut spool, mut packed, size, digest } = spooled;
+        let Spooled { mut header, mut spool, packed, size, digest } = spooled;
         header.kind = Kind::File { size };
-        let mut stream = Vec::new();
-        let headers = self.worker.headers(&header, &mut stream);
-        headers.map_err(|kind| Error::Unstorable { path: header.path.clone(), kind })?;
-        packed[0] = stream.len() as u64;
-        let offset = self.writer.put_stream(&stream)?;
-        self.copy_spool(&mut spool, &mut stream)?;
-        let entry = Entry {
-            location: Some(Location { depth: 0, slice: 1, offset, zoffset: 0 }),
-            packed: Some(packed.iter().sum()),
-            chunks: Some(Chunks { size: chunk_size(0), packed }),
-            digest: Some(digest.finish()),
-            ..into_entry(header, Details::default())
-        };
-        self.writer.put_entry(&entry)?;
-        self.done(&entry, observer);
-        Ok(())
-    }
-
-    fn copy_spool(&mut self, spool: &mut File, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut member = self.writer.begin_digested(&header, chunk_size(0), digest)?;
         let op = "read the spooled member of";
         let failed = |source| Error::Output { op, path: self.spool.clone(), source };
         spool.rewind().map_err(&failed)?;
-        buffer.resize(256 << 10, 0);
-        loop {
-            match spool.read(buffer).map_err(&failed)? {
-                0 => return Ok(()),
-                count => drop(self.writer.put_stream(&buffer[..count])?),
-            }
+        let mut stream = Vec::new();
+        for len in packed {
+            stream.resize(len, 0);
+            spool.read_exact(&mut stream).map_err(&failed)?;
+            self.writer.append_digested_chunk(&mut member, &stream)?;
         }
+        let entry = self.writer.end(member, Details::default())?;
+        self.done(&entry, observer);
+        Ok(())
     }
 }

@@ -84,6 +84,20 @@ pub struct Location {
     pub zoffset: u64,
 }
 
+impl Location {
+    /// Appends the field, with the TAB before it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(b'\t');
+        push_decimal(self.depth, out);
+        out.push(b':');
+        push_decimal(self.slice, out);
+        out.push(b':');
+        push_decimal(self.offset, out);
+        out.push(b':');
+        push_decimal(self.zoffset, out);
+    }
+}
+
 /// How a big member is cut: the size of a chunk, and the packed size of each of its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks {
@@ -209,14 +223,9 @@ impl Entry {
         escape(self.path.as_bytes(), out);
         push_owner(&self.user, self.uid, out);
         push_owner(&self.group, self.gid, out);
-        out.push(b'\t');
-        push_decimal(self.mode, out);
-        out.push(b'\t');
-        out.extend_from_slice(self.kind.word().as_bytes());
-        self.push_kind(out);
+        self.push_mode_and_kind(|seconds| seconds.max(0), out);
         if let Some(location) = &self.location {
-            out.push(b'\t');
-            push_location(location, out);
+            location.encode(out);
         }
         self.push_keys(out);
         out.push(b'\n');
@@ -234,11 +243,46 @@ impl Entry {
         Ok(())
     }
 
-    fn push_kind(&self, out: &mut Vec<u8>) {
+    /// Appends the line of a classic listing, but its location and line feed: no keys, ids as
+    /// signed numbers of 32 bits, times that may be before 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Limit`] when an id has more than 32 bits, or the line is longer than its
+    /// reader takes; `out` is as it was then.
+    pub fn encode_classic(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        /// Most bytes that may be added: location and line feed.
+        const MORE: usize = 64;
+        let id = |what, id: u64| {
+            let (limit, raise) = (u64::from(u32::MAX), None);
+            let narrow = u32::try_from(id).map(u32::cast_signed);
+            narrow.map_err(|_| FormatError::Limit { what, limit, actual: id, raise })
+        };
+        let (uid, gid) = (id("uid", self.uid)?, id("gid", self.gid)?);
+        let start = out.len();
+        escape(self.path.as_bytes(), out);
+        push_owner(&self.user, uid, out);
+        push_owner(&self.group, gid, out);
+        self.push_mode_and_kind(|seconds| seconds, out);
+        let (what, limit, raise) = ("listing line", limits.line, None);
+        let actual = out.len().saturating_sub(start).saturating_add(MORE) as u64;
+        if actual > limit {
+            out.truncate(start);
+            return Err(FormatError::Limit { what, limit, actual, raise });
+        }
+        Ok(())
+    }
+
+    /// Appends mode, kind and what belongs to the kind; `field` makes the field of the mtime.
+    fn push_mode_and_kind(&self, field: fn(i64) -> i64, out: &mut Vec<u8>) {
+        out.push(b'\t');
+        push_decimal(self.mode, out);
+        out.push(b'\t');
+        out.extend_from_slice(self.kind.word().as_bytes());
         match &self.kind {
             Kind::File { size } => {
                 out.push(b'\t');
-                push_decimal(self.mtime.unwrap_or_default().seconds().max(0), out);
+                push_decimal(field(self.mtime.unwrap_or_default().seconds()), out);
                 out.push(b'\t');
                 push_decimal(*size, out);
             }
@@ -328,21 +372,11 @@ fn claimed(location: Option<Location>, packed: Option<u64>) -> Range<u64> {
     start..start.saturating_add(packed.unwrap_or(0))
 }
 
-fn push_owner(name: &[u8], id: u64, out: &mut Vec<u8>) {
+fn push_owner(name: &[u8], id: impl itoa::Integer, out: &mut Vec<u8>) {
     out.push(b'\t');
     escape(name, out);
     out.push(b'#');
     push_decimal(id, out);
-}
-
-fn push_location(location: &Location, out: &mut Vec<u8>) {
-    push_decimal(location.depth, out);
-    out.push(b':');
-    push_decimal(location.slice, out);
-    out.push(b':');
-    push_decimal(location.offset, out);
-    out.push(b':');
-    push_decimal(location.zoffset, out);
 }
 
 fn push_chunks(chunks: &Chunks, out: &mut Vec<u8>) {
@@ -384,6 +418,23 @@ mod tests {
             entry.encode(&Limits::default(), &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), format!("{line}\n"));
         }
+    }
+
+    #[test]
+    fn classic_lines_round_trip() {
+        let limits = Limits::default();
+        for rest in ["file\t-86400\t5", "dir", "link\ta\\tb", "hard\ta/b", "char\t1\t3", "fifo"] {
+            let line = format!("n\troot#0\t#-294967296\t420\t{rest}");
+            let entry = Entry::parse(line.as_bytes(), Dialect::Classic, &limits).unwrap();
+            let mut out = Vec::new();
+            entry.encode_classic(&limits, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), line);
+        }
+        let mut entry = Entry::new("n".into(), Kind::Directory);
+        entry.uid = 1 << 32;
+        let (what, limit, actual) = ("uid", u64::from(u32::MAX), 1 << 32);
+        let refused = FormatError::Limit { what, limit, actual, raise: None };
+        assert_eq!(entry.encode_classic(&limits, &mut Vec::new()), Err(refused));
     }
 
     #[test]

@@ -140,6 +140,16 @@ impl ArchiveInfo {
         }
     }
 
+    /// Returns the text as the original program writes it.
+    pub(crate) fn encode_classic(&self) -> Vec<u8> {
+        let Self { listing_size, listing_real_size, .. } = self;
+        format!(
+            "listing_header=512\nlisting_real_size={listing_real_size}\n\
+             listing_size={listing_size}\nheader_size="
+        )
+        .into_bytes()
+    }
+
     /// Returns the text, which ends with `header_size=`.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = String::from("listing_header=512\n");

@@ -127,6 +127,17 @@ impl SizeTrailer {
     }
 }
 
+/// Returns the size trailer of a classic archive: 20 to 39 bytes, of which no suffix and nothing
+/// that ends with it is taken for it. `padding` is below 512.
+pub(crate) fn classic(info_size: u64, padding: u64) -> Vec<u8> {
+    let mut text = info_size.to_string().into_bytes();
+    let zeros = padding.min(511).saturating_add(END_MARK);
+    let deflated = deflate(&text, zeros);
+    text.resize(text.len().saturating_add(usize::try_from(zeros).unwrap_or(0)), 0);
+    let tail = gzip::tail(crc32fast::hash(&text), text.len() as u64);
+    [&gzip::HEAD[..], &deflated, &tail].concat()
+}
+
 /// Writes one final block with fixed Huffman codes: the digits, one zero, matches of 258 bytes at
 /// distance 1, and what is left.
 fn deflate(digits: &[u8], zeros: u64) -> Vec<u8> {

@@ -1,0 +1,187 @@
+//! What members are stored in: an archive of ours, or one in the original program's layout.
+
+use crate::error::Result;
+use crate::format::entry::Entry;
+use crate::format::member::MemberHeader;
+use crate::io::Sink;
+use crate::pack::{Details, MemberDigest};
+use crate::path::MemberPath;
+use crate::writer::{ArchiveWriter, ClassicWriter, OpenMember, Written};
+
+/// An archive that is being written. Members come packed as its layout has them: see
+/// [`super::batch::Worker`].
+pub(super) trait Layout {
+    /// A member of several chunks that is being written.
+    type Open;
+
+    /// Leaves it to the caller to pack the blocks of the listing: see [`Self::full_block`].
+    fn defer_blocks(&mut self);
+
+    /// Returns the text of a block of the listing that is to be packed.
+    fn full_block(&mut self) -> Option<Vec<u8>>;
+
+    /// Takes a packed block of the listing.
+    fn put_block(&mut self, stream: &[u8]) -> Result<()>;
+
+    /// Returns whether a name is one that every reader takes.
+    fn takes(&self, path: &MemberPath) -> bool;
+
+    /// Appends a member that was packed as one stream.
+    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry>;
+
+    /// Records an entry that has no bytes here, or whose streams were put out before, if the
+    /// listing can say that.
+    fn put_entry(&mut self, entry: &Entry) -> Result<()>;
+
+    /// Begins a member of several chunks.
+    fn begin(&mut self, header: &MemberHeader) -> Result<Self::Open>;
+
+    /// Appends the next chunk of a member, of which `stream` is the packed form.
+    fn append_packed_chunk(
+        &mut self,
+        member: &mut Self::Open,
+        data: &[u8],
+        stream: &[u8],
+    ) -> Result<()>;
+
+    /// Begins a member of several chunks, of whose data the digest is known.
+    fn begin_digested(
+        &mut self,
+        header: &MemberHeader,
+        chunk: u64,
+        digest: MemberDigest,
+    ) -> Result<Self::Open>;
+
+    /// Appends the next chunk of such a member.
+    fn append_digested_chunk(&mut self, member: &mut Self::Open, stream: &[u8]) -> Result<()>;
+
+    /// Ends a member of several chunks.
+    fn end(&mut self, member: Self::Open, details: Details) -> Result<Entry>;
+
+    /// Says that something which should be in the archive is not, if the archive can say that.
+    fn set_incomplete(&mut self);
+
+    /// Completes the archive.
+    fn finish(self) -> Result<Written>;
+}
+
+impl<S: Sink> Layout for ArchiveWriter<S> {
+    type Open = OpenMember;
+
+    fn defer_blocks(&mut self) {
+        self.defer_blocks();
+    }
+
+    fn full_block(&mut self) -> Option<Vec<u8>> {
+        self.full_block()
+    }
+
+    fn put_block(&mut self, stream: &[u8]) -> Result<()> {
+        self.put_block(stream)
+    }
+
+    fn takes(&self, path: &MemberPath) -> bool {
+        self.takes(path)
+    }
+
+    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry> {
+        self.push(entry, stream)
+    }
+
+    fn put_entry(&mut self, entry: &Entry) -> Result<()> {
+        self.put_entry(entry)
+    }
+
+    fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
+        self.begin(header)
+    }
+
+    fn append_packed_chunk(
+        &mut self,
+        member: &mut OpenMember,
+        data: &[u8],
+        stream: &[u8],
+    ) -> Result<()> {
+        self.append_packed_chunk(member, data, stream)
+    }
+
+    fn begin_digested(
+        &mut self,
+        header: &MemberHeader,
+        chunk: u64,
+        digest: MemberDigest,
+    ) -> Result<OpenMember> {
+        self.begin_digested(header, chunk, digest)
+    }
+
+    fn append_digested_chunk(&mut self, member: &mut OpenMember, stream: &[u8]) -> Result<()> {
+        self.append_digested_chunk(member, stream)
+    }
+
+    fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
+        self.end(member, details)
+    }
+
+    fn set_incomplete(&mut self) {
+        self.set_incomplete();
+    }
+
+    fn finish(self) -> Result<Written> {
+        self.finish().map(|(_, written)| written)
+    }
+}
+
+/// What could not be stored, or is incomplete, has no place in a classic listing.
+impl<S: Sink> Layout for ClassicWriter<S> {
+    type Open = Entry;
+
+    fn defer_blocks(&mut self) {
+        self.defer_pieces();
+    }
+
+    fn full_block(&mut self) -> Option<Vec<u8>> {
+        self.full_piece()
+    }
+
+    fn put_block(&mut self, stream: &[u8]) -> Result<()> {
+        self.put_piece(stream)
+    }
+
+    fn takes(&self, path: &MemberPath) -> bool {
+        self.takes(path)
+    }
+
+    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry> {
+        self.push(&entry, stream)
+    }
+
+    fn put_entry(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+
+    fn begin(&mut self, header: &MemberHeader) -> Result<Entry> {
+        self.begin(header)
+    }
+
+    fn append_packed_chunk(&mut self, _: &mut Entry, _: &[u8], stream: &[u8]) -> Result<()> {
+        self.append(stream)
+    }
+
+    fn begin_digested(&mut self, header: &MemberHeader, _: u64, _: MemberDigest) -> Result<Entry> {
+        self.begin(header)
+    }
+
+    fn append_digested_chunk(&mut self, _: &mut Entry, stream: &[u8]) -> Result<()> {
+        self.append(stream)
+    }
+
+    fn end(&mut self, member: Entry, _: Details) -> Result<Entry> {
+        Ok(member)
+    }
+
+    fn set_incomplete(&mut self) {}
+
+    fn finish(self) -> Result<Written> {
+        self.finish().map(|(_, written)| written)
+    }
+}
