@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod classic;
+mod classic_walker;
+mod classic_write;
 mod damage;
 mod diff;
 mod dump;
