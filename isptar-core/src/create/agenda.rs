@@ -1,6 +1,6 @@
 //! Whose turn it is between the files of the walk: hooks and supplies.
 
-use super::extras::Extras;
+use super::extras::{Extras, Supply};
 use crate::error::{Error, Result};
 use crate::path::MemberPath;
 
@@ -48,7 +48,7 @@ impl Agenda {
         next: Option<&MemberPath>,
     ) -> Result<Option<Turn>> {
         let supply = extras.supplies.get(self.supplied);
-        let first = supply.map(super::extras::Supply::first_name);
+        let first = supply.map(Supply::first_name);
         if let (Some(supply), Some(next)) = (supply, next)
             && supply.covers(next)
         {

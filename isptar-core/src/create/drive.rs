@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::format::chunk_size;
 use crate::observe::{Event, Observer, Warning};
 use crate::parallel::{Lane, threads};
-use crate::source::Walk;
+use crate::path::MemberPath;
+use crate::source::{Found, Walk};
 
 /// When a batch is full: members, bytes of tar, directories that it keeps open. Fewer and the
 /// threads spend their time on handing over; more and they have less to share out.
@@ -111,9 +112,7 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     }
 
     fn store_all(&mut self) -> Result<()> {
-        loop {
-            self.take_turns()?;
-            let Some(found) = self.walk.next(self.observer)? else { break };
+        while let Some(found) = self.next_found()? {
             if self.observer.cancelled() {
                 return Err(Error::Cancelled);
             }
@@ -129,13 +128,24 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
         self.settle_all()
     }
 
-    /// Does what comes before the walk goes on.
-    fn take_turns(&mut self) -> Result<()> {
+    /// Returns what the walk finds next, once what comes before is done.
+    fn next_found(&mut self) -> Result<Option<Found>> {
         if self.extras.is_empty() {
-            return Ok(());
+            return self.walk.next(self.observer);
         }
-        let next = self.walk.upcoming(self.observer);
-        while let Some(turn) = self.agenda.turn(&self.extras, next.as_ref())? {
+        loop {
+            let next = self.walk.upcoming(self.observer);
+            self.take_turns(next.as_ref())?;
+            let found = self.walk.try_next(self.observer)?;
+            if found.is_some() || next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Does what comes before the walk looks at `next`.
+    fn take_turns(&mut self, next: Option<&MemberPath>) -> Result<()> {
+        while let Some(turn) = self.agenda.turn(&self.extras, next)? {
             match turn {
                 Turn::Before(index) => {
                     let called = self.call(index, Stage::Before);

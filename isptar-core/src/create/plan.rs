@@ -9,17 +9,18 @@ use super::extras::Extras;
 use super::item::{Item, Items};
 use super::supply::header_of;
 use super::{CreateOptions, CreateReport};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::entry::Kind;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::{Details, entry_of};
+use crate::path::MemberPath;
 use crate::source::Walk;
 
 /// Walks as [`super::create`] would and tells the observer what would be stored and what left out.
 ///
 /// # Errors
 ///
-/// [`Error::BadSource`] or [`Error::Cancelled`].
+/// [`crate::Error::BadSource`] or [`crate::Error::Cancelled`].
 pub fn plan(
     paths: &[PathBuf],
     options: &CreateOptions,
@@ -45,12 +46,15 @@ pub fn plan_with(
     let mut report = CreateReport::default();
     let mut agenda = Agenda::new(extras);
     loop {
-        plan_turns(&mut agenda, extras, &mut walk, &mut report, observer)?;
-        let Some(found) = walk.next(observer)? else { break };
-        if observer.cancelled() {
-            return Err(Error::Cancelled);
+        let next = walk.upcoming(observer);
+        plan_turns(&mut agenda, extras, next.as_ref(), &mut report, observer)?;
+        if next.is_none() {
+            break;
         }
-        agenda.found(&found.path, found.file_type() == FileType::Directory);
+        let Some(found) = walk.try_next(observer)? else { continue };
+        if !extras.supplies.is_empty() {
+            agenda.found(&found.path, found.file_type() == FileType::Directory);
+        }
         if let Some(item) = items.next(found, &mut report, observer) {
             plan_item(&item, &mut report, observer);
         }
@@ -67,12 +71,11 @@ pub fn plan_with(
 fn plan_turns(
     agenda: &mut Agenda,
     extras: &Extras<'_>,
-    walk: &mut Walk,
+    next: Option<&MemberPath>,
     report: &mut CreateReport,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let next = walk.upcoming(observer);
-    while let Some(turn) = agenda.turn(extras, next.as_ref())? {
+    while let Some(turn) = agenda.turn(extras, next)? {
         if let Turn::Supply(index) = turn {
             let entry = entry_of(&header_of(&extras.supplies[index]), Details::default());
             report.count(&entry);

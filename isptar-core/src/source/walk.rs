@@ -126,24 +126,32 @@ impl Walk {
     /// [`Error::Cancelled`] alone: all else is told to the observer, and the walk goes on.
     pub fn next(&mut self, observer: &mut dyn Observer) -> Result<Option<Found>> {
         loop {
-            if observer.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let found = if !self.stack.is_empty() {
-                self.step(observer)
-            } else if let Some(given) = self.given.pop_front() {
-                self.begin(&given, observer)
-            } else {
-                return Ok(None);
-            };
-            if found.is_some() {
+            let found = self.try_next(observer)?;
+            if found.is_some() || self.stack.is_empty() && self.given.is_empty() {
                 return Ok(found);
             }
         }
     }
 
-    /// Returns the name of what is looked at next, past what is left out. Nothing of it was looked at
-    /// yet, but for its name: it may not be there, and [`Self::next`] may find something else.
+    /// Looks at one name alone, that of [`Self::upcoming`] after a call of it; there may be nothing
+    /// of that name to be archived.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`].
+    pub(crate) fn try_next(&mut self, observer: &mut dyn Observer) -> Result<Option<Found>> {
+        if observer.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if !self.stack.is_empty() {
+            return Ok(self.step(observer));
+        }
+        let given = self.given.pop_front();
+        Ok(given.and_then(|given| self.begin(&given, observer)))
+    }
+
+    /// Returns the name that is looked at next, past what is left out by its name. Nothing else of it
+    /// was looked at yet.
     pub(crate) fn upcoming(&mut self, observer: &mut dyn Observer) -> Option<MemberPath> {
         while let Some(frame) = self.stack.last_mut() {
             match frame.names.peek() {

@@ -141,6 +141,22 @@ fn a_hook_that_was_called_before_is_called_after_whatever_happens() {
 }
 
 #[test]
+fn what_is_gone_hides_no_hook_and_no_supply() {
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("b"), "b").unwrap();
+    let calls = RefCell::new(Vec::new());
+    let mut extras = Extras::default();
+    extras
+        .add_hook("b".as_ref(), Meddler { name: "b", calls: &calls, meddle: |_| Ok(()) })
+        .unwrap();
+    extras.add_supply("ab".as_ref(), header(), io::empty(), None).unwrap();
+    let (report, bytes) = archive(&options(tree.path(), 2), &["a", "b"], extras).unwrap();
+    assert_eq!((report.unreadable, report.warnings), (1, 0));
+    assert_eq!(*calls.borrow(), ["Before b", "After b"]);
+    assert_eq!(listed(&bytes).len(), 2);
+}
+
+#[test]
 fn a_hook_for_nothing_is_told() {
     let tree = tempfile::tempdir().unwrap();
     fs::write(tree.path().join("f"), "f").unwrap();

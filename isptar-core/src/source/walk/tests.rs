@@ -317,3 +317,28 @@ fn the_caller_can_stop_it() {
     let mut walk = Walk::new(Path::new("/"), &["/".into()], SourceOptions::default()).unwrap();
     assert!(matches!(walk.next(&mut Stop), Err(Error::Cancelled)));
 }
+
+#[test]
+fn what_comes_next_is_known_before_it_is_looked_at() {
+    let deep = "a/b/c/d/e/f/g/h/i/";
+    let mut names = vec![deep.to_owned(), "a/b/z".into(), "a/left out".into(), "a.b".into()];
+    names.extend((0..9).map(|depth| format!("{}z{depth}", &deep[..2 * depth])));
+    let dir = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let exclude = Patterns::new(["left out", "z3"]).unwrap();
+    let options = SourceOptions { exclude, ..SourceOptions::default() };
+    let given = ["a".into(), "a.b".into(), "gone".into(), "z0".into()];
+    let mut walk = Walk::new(dir.path(), &given, options).unwrap();
+    let mut notes = Notes::default();
+    let mut count = 0;
+    while let Some(path) = walk.upcoming(&mut notes) {
+        assert_eq!(walk.upcoming(&mut ()), Some(path.clone()));
+        let found = walk.try_next(&mut notes).unwrap();
+        // What is not there is known to be so only then.
+        let gone = path == MemberPath::from("gone");
+        assert_eq!(found.map(|found| found.path), (!gone).then_some(path));
+        count += 1;
+    }
+    assert!(walk.next(&mut notes).unwrap().is_none());
+    assert_eq!(count, 9 + 8 + 3);
+    assert_eq!((walk.left_out(), walk.failed()), (2, 1));
+}
