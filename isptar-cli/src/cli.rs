@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    cat, completions, convert, create, diff, extract, info, ls, man, repair, verify,
+    cat, completions, convert, create, diff, extract, info, ls, man, receive, repair, send, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -62,6 +62,8 @@ enum Command {
     Diff(diff::Args),
     Convert(convert::Args),
     Repair(repair::Args),
+    Send(send::Args),
+    Receive(receive::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -99,6 +101,7 @@ fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     match (&mut cli.command, matches.subcommand()) {
         (Command::Create(create), Some((_, matches))) => create.order_patterns(matches),
         (Command::Diff(diff), Some((_, matches))) => diff.order_patterns(matches),
+        (Command::Send(send), Some((_, matches))) => send.order_patterns(matches),
         _ => {}
     }
     Ok(cli)
@@ -141,6 +144,8 @@ impl Command {
             Self::Diff(args) => diff::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
             Self::Repair(args) => repair::run(args, ui),
+            Self::Send(args) => send::run(args, ui),
+            Self::Receive(args) => receive::run(args, ui),
             Self::Completions(args) => completions::run(args, ui),
             Self::Man(args) => man::run(args, ui),
         }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use isptar_core::Error;
+use isptar_core::remote::RemoteError;
 
 /// How a run ended; ordered from good to bad, so that the worst of several is their maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,9 @@ impl Exit {
             | Error::Input { .. } => Self::NotAnArchive,
             Error::InBase { .. } | Error::Slice(_) => Self::Base,
             Error::Hook { .. } | Error::Supply { .. } => Self::Hook,
-            Error::Output { .. }
+            Error::Remote(RemoteError::Untold) => Self::Warnings,
+            Error::Remote(_)
+            | Error::Output { .. }
             | Error::Busy { .. }
             | Error::Io { .. }
             | Error::Deliver { .. } => Self::Destination,

@@ -5,11 +5,13 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use isptar_core::remote::RemoteError;
 use isptar_core::{Error, MemberPath};
 
 use crate::exit::Exit;
 use crate::input::shown;
 use crate::limits;
+use crate::program::ProgramError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,20 @@ pub(crate) enum Failure {
     /// Standard input is closed.
     #[error("cannot read standard input")]
     Stdin(#[source] io::Error),
+    /// Nothing is there to speak with.
+    #[error("standard output is a terminal, and should be a connection")]
+    NoConnection,
+    /// The program that connects to the other side could not be run.
+    #[error(transparent)]
+    Connect(#[from] ProgramError),
+    /// The program that connects to the other side failed.
+    #[error("{ended}, and {error}")]
+    Via {
+        /// How it ended.
+        ended: ProgramError,
+        /// What was seen of that here.
+        error: RemoteError,
+    },
     /// Signals cannot be caught.
     #[error("cannot catch signals")]
     Signals(#[source] io::Error),
@@ -145,9 +161,14 @@ impl Failure {
             Self::Core(error) => Exit::of(error),
             Self::Archive { error, .. } => Exit::of(error),
             Self::Open { .. } | Self::Empty { .. } => Exit::NotAnArchive,
-            Self::Stdout(_) | Self::Write { .. } | Self::Signals(_) => Exit::Destination,
+            Self::Stdout(_)
+            | Self::Write { .. }
+            | Self::Signals(_)
+            | Self::Connect(_)
+            | Self::Via { .. } => Exit::Destination,
             Self::PatternFile { .. }
             | Self::Terminal
+            | Self::NoConnection
             | Self::SameFile { .. }
             | Self::Usage(_)
             | Self::Stdin(_)
@@ -175,6 +196,7 @@ impl Failure {
             Self::SameFile { .. } => "it would be written over: name another file",
             Self::ActAs { .. } => "only root can",
             Self::Terminal => "name a file, or redirect standard output",
+            Self::NoConnection => "--via CMD runs what connects to the other side",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
             _ => return None,
         };

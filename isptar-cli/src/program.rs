@@ -6,6 +6,7 @@
 //! same values are in the environment: `{name}` as `ISPTAR_NAME`.
 
 mod child;
+mod connect;
 mod output;
 mod retries;
 mod words;

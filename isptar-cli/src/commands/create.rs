@@ -3,11 +3,9 @@
 mod format;
 mod programs;
 
-use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::num::NonZero;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -18,8 +16,9 @@ use isptar_core::{CreateOptions, CreateReport, Patterns, create_with};
 
 use self::format::FormatArgs;
 use self::programs::ProgramArgs;
-use super::exclude::{ExcludeArgs, read_patterns};
+use super::exclude::read_patterns;
 use super::store::{self, StoreArgs};
+use super::tree::TreeArgs;
 use super::user::UserArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -41,23 +40,11 @@ pub(crate) struct Args {
     /// Files and directories to store; a leading / is taken off their names
     #[arg(value_name = "PATH", required_unless_present_any = ["command", "stdin_name"])]
     paths: Vec<PathBuf>,
-    /// Look up relative PATHs in DIR
-    #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
-    directory: PathBuf,
     #[command(flatten)]
-    exclude: ExcludeArgs,
+    tree: TreeArgs,
     /// Store what matches as it is: patterns as of --exclude, for what is compressed already
     #[arg(long, value_name = "GLOB")]
     no_compress: Vec<String>,
-    /// Leave out the contents of directories that have a CACHEDIR.TAG
-    #[arg(long)]
-    exclude_caches: bool,
-    /// Leave out the contents of directories that have a file NAME
-    #[arg(long, value_name = "NAME")]
-    exclude_if_present: Vec<OsString>,
-    /// Stay on the file systems of the PATHs
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
     /// Write nothing; print what would be stored, and what is left out and why
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -90,7 +77,7 @@ impl Args {
     /// Learns the order in which patterns and files of patterns were given: the last one that
     /// matches decides.
     pub(crate) fn order_patterns(&mut self, matches: &ArgMatches) {
-        self.exclude.order(matches);
+        self.tree.order(matches);
     }
 
     /// Returns the options of the job; `read` gives the text of a file of patterns.
@@ -99,19 +86,14 @@ impl Args {
         now: SystemTime,
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<CreateOptions, Failure> {
-        if self.programs.takes_stdin() && self.exclude.takes_stdin() {
+        if self.programs.takes_stdin() && self.tree.takes_stdin() {
             return Err(Failure::Usage(
                 "--stdin-name and --exclude-from - both read standard input",
             ));
         }
         let mut options = self.store.to_options(&self.archive, now);
-        options.directory.clone_from(&self.directory);
-        options.exclude = self.exclude.patterns(read)?;
+        self.tree.fill(&mut options, read)?;
         options.no_compress = Patterns::new(&self.no_compress)?;
-        options.exclude_caches = self.exclude_caches;
-        options.exclude_if_present =
-            self.exclude_if_present.iter().map(|name| name.clone().into_vec()).collect();
-        options.one_file_system = self.one_file_system;
         options.threads = self.threads;
         options.group_size = self.group_size;
         self.format.apply(&mut options)?;

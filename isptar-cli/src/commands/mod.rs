@@ -10,10 +10,13 @@ pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod open;
+pub(crate) mod receive;
 pub(crate) mod repair;
+pub(crate) mod send;
 pub(crate) mod verify;
 
 mod exclude;
 mod select;
 mod store;
+mod tree;
 mod user;

@@ -144,7 +144,13 @@ pub(crate) fn summary(report: &CreateReport, dry_run: bool) -> String {
         let archive = size(report.archive_size);
         format!("stored {members}, {} in {archive}", size(report.bytes))
     };
-    text.push_str(&format!(", {} unreadable", report.unreadable));
+    text.push_str(&troubles(report));
+    text
+}
+
+/// Returns the end of a summary line: what did not go as it should.
+pub(crate) fn troubles(report: &CreateReport) -> String {
+    let mut text = format!(", {} unreadable", report.unreadable);
     let others = [
         (report.changed, "changed while read"),
         (report.vanished, "vanished"),

@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod program;
 mod programs;
+mod remote;
 mod repair;
 mod restoring;
 mod slices;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::error::RemoteError;
+use super::error::{RemoteError, WRITE};
 use super::frame::FrameKind;
 use super::message::{ClientHello, Done, Published, ServerHello, parse_want};
 use super::wire::{Incoming, Outgoing};
@@ -222,7 +222,9 @@ impl Inbox {
     /// Tells the server of an error of this side, or finds out why the server takes no more.
     fn explain<W: Write>(&mut self, error: Error, output: &mut Outgoing<W>) -> Error {
         match error {
-            Error::Remote(RemoteError::Wire { .. }) => self.reason().map_or(error, Error::from),
+            Error::Remote(RemoteError::Wire { op: WRITE, .. }) => {
+                self.reason().map_or(error, Error::from)
+            }
             Error::Remote(remote) if remote.is_known_there() => remote.into(),
             error => {
                 output.fail(&error);

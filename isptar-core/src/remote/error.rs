@@ -4,6 +4,9 @@ use std::io;
 
 use crate::error::FormatError;
 
+/// What fails when nothing can be sent.
+pub(super) const WRITE: &str = "write to";
+
 /// An error of the connection, or of the side at its other end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,8 +57,17 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
+    /// Returns whether the other side went without a word: what connects to it may know why.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Cut { .. } | Self::Wire { .. })
+    }
+
     /// Returns whether it is of no use to tell the other side.
     pub(super) fn is_known_there(&self) -> bool {
-        matches!(self, Self::GaveUp { .. } | Self::Cut { .. } | Self::Wire { .. } | Self::Untold)
+        match self {
+            Self::GaveUp { .. } | Self::Cut { .. } | Self::Untold => true,
+            Self::Wire { op, .. } => *op == WRITE,
+            Self::Corrupt { .. } | Self::Unexpected { .. } => false,
+        }
     }
 }

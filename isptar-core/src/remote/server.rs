@@ -154,7 +154,8 @@ impl<R: Read, W: Write, S: Sink> Server<'_, '_, R, W, S> {
         // As much as is offered ahead, and what may be in one frame above that.
         if self.queue.bytes > WINDOW {
             let (what, limit, actual) = ("bytes of offers ahead", WINDOW, self.queue.bytes);
-            return Err(Error::Limit { what, limit, actual, raise: None });
+            let kind = FormatError::Limit { what, limit, actual, raise: None };
+            return Err(self.input.corrupt(kind).into());
         }
         let share = bytes / (entries.len() as u64).max(1);
         let mut wanted = Vec::with_capacity(entries.len());

@@ -449,7 +449,8 @@ fn offers_without_end_are_refused() {
     let mut stream = vec![(FrameKind::Hello, b"".as_slice())];
     stream.extend(list.iter().map(|payload| (FrameKind::Offer, payload.as_slice())));
     let (received, _) = serve_bytes(&frames(&stream));
-    assert!(matches!(received, Err(Error::Limit { .. })), "{received:?}");
+    let Err(Error::Remote(RemoteError::Corrupt { kind, .. })) = received else { panic!() };
+    assert!(matches!(kind, crate::FormatError::Limit { .. }), "{kind}");
 }
 
 #[test]

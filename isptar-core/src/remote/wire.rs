@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 
-use super::error::RemoteError;
+use super::error::{RemoteError, WRITE};
 use super::frame::{FrameKind, Head, PREFACE, check_payload, check_preface};
 use crate::error::FormatError;
 use crate::path::printable;
@@ -157,5 +157,5 @@ impl<W: Write> Outgoing<W> {
 }
 
 fn refused(source: io::Error) -> RemoteError {
-    RemoteError::Wire { op: "write to", source }
+    RemoteError::Wire { op: WRITE, source }
 }

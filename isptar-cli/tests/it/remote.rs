@@ -1,0 +1,121 @@
+//! `send` and `receive` as programs that speak with each other.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use super::support::{PROGRAM, World, isptar, skip};
+
+/// Returns the option that runs `isptar receive` with these words.
+fn via(words: &str) -> String {
+    format!("--via='{PROGRAM}' receive {words}")
+}
+
+#[test]
+fn what_is_received_is_what_create_makes() {
+    let world = World::with_tree();
+    let sent = world.run(&["send", "tree", &via("a.tar.gz --reproducible")]).with_status(0);
+    assert!(sent.err.contains("stored 6 members"), "{}", sent.err);
+    assert!(sent.err.contains("sent 6 members"), "{}", sent.err);
+    world.run(&["create", "b.tar.gz", "tree", "--reproducible"]).with_status(0);
+    assert_eq!(world.read("a.tar.gz"), world.read("b.tar.gz"));
+    world.run(&["verify", "a.tar.gz"]).with_status(0);
+    world.run(&["send", "tree", &via("c.tar.gz")]).with_status(0);
+    world.run(&["diff", "c.tar.gz"]).with_status(0);
+}
+
+#[test]
+fn options_of_both_sides_count() {
+    let world = World::with_tree();
+    let words = via("a.tar.gz --level 0 --no-compress '*.conf' --json");
+    let sent = ["send", "-C", "tree", ".", "--exclude", "empty", "--json", &words];
+    let sent = world.run(&sent).with_status(0);
+    let last = sent.text().lines().last().unwrap();
+    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(summary["command"], "send");
+    assert_eq!((&summary["members"], &summary["left_out"]), (&5.into(), &1.into()));
+    let listed = world.run(&["ls", "a.tar.gz"]).with_status(0);
+    assert_eq!(listed.text(), ".\na.txt\nsub\nsub/b.conf\nsub/link\n");
+}
+
+#[test]
+fn standard_input_and_output_are_the_connection() {
+    let world = World::with_tree();
+    world
+        .script(
+            "mkfifo up down
+             \"$ISPTAR\" receive a.tar.gz <up >down 2>receive.err & receiver=$!
+             \"$ISPTAR\" send -q tree >up <down && wait $receiver",
+        )
+        .with_status(0);
+    world.run(&["diff", "a.tar.gz"]).with_status(0);
+}
+
+#[test]
+fn what_goes_wrong_there_is_told_here_and_nothing_is_published() {
+    let world = World::with_tree();
+    world.file("old.tar.gz", b"an old archive");
+    let there = world.run(&["send", "tree", &via("no/such/a.tar.gz")]).with_status(6);
+    assert!(there.err.contains("No such file or directory"), "{}", there.err);
+    let cut = format!("--via=sh -c 'head -c 200 | \"{PROGRAM}\" receive old.tar.gz'");
+    let cut = world.run(&["send", "tree", &cut]).with_status(6);
+    assert!(cut.err.contains("the connection was cut"), "{}", cut.err);
+    let shell = world.run(&["send", "tree", "--via=echo Welcome to this fine machine"]);
+    let shell = shell.with_status(6);
+    assert!(shell.err.contains("Welcome to this"), "{}", shell.err);
+    let ended = world.run(&["send", "tree", "--via=sh -c 'exit 255'"]).with_status(6);
+    assert!(ended.err.contains("ended with status 255"), "{}", ended.err);
+    world.run(&["send", "tree", "--via=/no/such/program"]).with_status(6);
+    world.run(&["send", "nothing", &via("old.tar.gz")]).with_status(6);
+    assert_eq!(world.read("old.tar.gz"), b"an old archive");
+}
+
+#[test]
+fn no_names_of_the_client_become_files_of_the_server() {
+    let world = World::with_tree();
+    world.run(&["send", "-C", "tree", ".", &via("a.tar.gz")]).with_status(0);
+    assert_eq!(world.names("."), ["a.tar.gz", "tree"]);
+    world.run(&["receive", "-"]).with_status(2);
+}
+
+#[test]
+fn an_archive_within_the_tree_does_not_become_part_of_itself() {
+    let world = World::with_tree();
+    for _ in 0..2 {
+        world.run(&["send", "tree", &via("tree/a.tar.gz")]).with_status(0);
+        let listed = world.run(&["ls", "tree/a.tar.gz"]).with_status(0);
+        assert!(!listed.text().contains("a.tar.gz"), "{}", listed.text());
+    }
+}
+
+#[test]
+fn a_receiver_that_is_stopped_leaves_the_old_archive() {
+    let world = World::with_tree();
+    world.file("a.tar.gz", b"an old archive");
+    let mut command = isptar(world.path("").as_path());
+    let command = command.args(["receive", "a.tar.gz"]);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut hello = [0; 16];
+    child.stdout.as_mut().unwrap().read_exact(&mut hello).unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"isptar re").unwrap();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{output:?}");
+    assert_eq!(world.read("a.tar.gz"), b"an old archive");
+    assert_eq!(world.names("."), ["a.tar.gz", "tree"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told_on_both_sides() {
+    let world = World::with_tree();
+    if super::support::am_root() {
+        return skip("files that root cannot read");
+    }
+    let secret = world.path("tree/a.txt");
+    fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let sent = world.run(&["send", "tree", &via("a.tar.gz")]).with_status(3);
+    assert!(sent.err.contains("cannot open tree/a.txt"), "{}", sent.err);
+    assert!(sent.err.contains("1 unreadable"), "{}", sent.err);
+}
