@@ -61,9 +61,6 @@ pub fn send<R: Read + Send + 'static, W: Write>(
     observer: &mut dyn Observer,
 ) -> Result<SendReport> {
     let mut output = Outgoing::new(output);
-    let hello = ClientHello { created: options.create.created, machine: options.machine.clone() };
-    output.send(FrameKind::Hello, &hello.encode())?;
-    output.flush()?;
     let (answers, inbox) = sync_channel(MOST_BATCHES + 2);
     let mut inbox = Inbox { answers: inbox };
     std::thread::spawn(move || listen(input, &answers));
@@ -78,6 +75,9 @@ fn converse<W: Write>(
     options: &SendOptions,
     observer: &mut dyn Observer,
 ) -> Result<SendReport> {
+    let hello = ClientHello { created: options.create.created, machine: options.machine.clone() };
+    output.send(FrameKind::Hello, &hello.encode())?;
+    output.flush()?;
     let wishes = inbox.hello()?;
     let create = as_wished(options, wishes.reproducible, wishes.no_xattrs);
     let own_files = match (&options.machine, &wishes.machine) {
@@ -237,8 +237,8 @@ impl Inbox {
         loop {
             match self.answers.recv_timeout(PATIENCE) {
                 Ok(Ok(_)) => {}
-                Ok(Err(reason @ RemoteError::GaveUp { .. })) => return Some(reason),
-                Ok(Err(_)) | Err(_) => return None,
+                Ok(Err(RemoteError::Cut { .. })) | Err(_) => return None,
+                Ok(Err(reason)) => return Some(reason),
             }
         }
     }
