@@ -55,7 +55,7 @@ fn good_entries(bytes: &[u8]) -> Option<Vec<Entry>> {
     };
     let (quick, report) = (run(true), run(false));
     assert!(quick.is_good() || !report.is_good());
-    let is_plain = report.is_good() && report.in_bases == 0 && report.duplicates == 0;
+    let is_plain = report.is_good() && report.in_bases_unread == 0 && report.duplicates == 0;
     if !is_plain || archive.is_classic() || archive.info().entries > ENTRIES as u64 {
         return None;
     }

@@ -46,7 +46,7 @@ impl Exit {
 
     /// Returns the status of a job that ended with `error`, or of a member that failed with it.
     pub(crate) fn of(error: &Error) -> Self {
-        match error {
+        match error.unplaced() {
             Error::BadSource { .. }
             | Error::BadPattern { .. }
             | Error::NothingStored
@@ -62,7 +62,7 @@ impl Exit {
             | Error::NothingWhole { .. }
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
-            Error::InBase { .. } | Error::Slice(_) => Self::Base,
+            Error::NoBase { .. } | Error::ListingAlone | Error::Slice(_) => Self::Base,
             Error::Hook { .. } | Error::Supply { .. } => Self::Hook,
             Error::Remote(RemoteError::Untold) => Self::Warnings,
             Error::Remote(_)
@@ -76,8 +76,8 @@ impl Exit {
 
     /// Returns the status of a run in which single members failed with `error`.
     pub(crate) fn of_member(error: &Error) -> Self {
-        match error {
-            Error::InBase { .. } | Error::Slice(_) => Self::Base,
+        match error.unplaced() {
+            Error::NoBase { .. } | Error::ListingAlone | Error::Slice(_) => Self::Base,
             _ => Self::Incomplete,
         }
     }
@@ -97,8 +97,13 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isptar_core::FormatError;
+    use isptar_core::{BaseProblem, FormatError};
     use std::io;
+
+    fn no_base() -> Error {
+        let (name, identity) = ("full.tar.gz".into(), "x".into());
+        Error::NoBase { name, identity, problem: BaseProblem::NotGiven }
+    }
 
     #[test]
     fn statuses_are_those_of_the_design() {
@@ -133,7 +138,8 @@ mod tests {
             (Error::NothingStored, Exit::Usage),
             (Error::Hook { purpose: "for slice 3".into(), source: full() }, Exit::Hook),
             (Error::Supply { path: "a".into(), source: full() }, Exit::Hook),
-            (Error::InBase { path: "a".into(), depth: 1 }, Exit::Base),
+            (no_base(), Exit::Base),
+            (Error::InBase { base: "b".into(), error: Box::new(no_base()) }, Exit::Base),
         ];
         for (error, exit) in errors {
             assert_eq!(Exit::of(&error), exit, "{error}");

@@ -63,6 +63,7 @@ fn meaning(name: LimitName) -> &'static str {
         LimitName::Chunk => "bytes of a chunk of a big file",
         LimitName::UnknownKeys => "keys of an entry that are not known",
         LimitName::Tables => "bytes of the tables",
+        LimitName::Bases => "bases of an archive",
         _ => "",
     }
 }
@@ -126,7 +127,7 @@ mod tests {
             limits.set(parsed, number);
         }
         let values = LimitName::ALL.map(|name| limits.get(name));
-        assert!(values.iter().copied().eq(1000..1012), "{values:?}");
+        assert!(values.iter().copied().eq(1000..1013), "{values:?}");
     }
 
     #[test]

@@ -262,7 +262,10 @@ impl<'a> Reporter<'a> {
 fn put_result(object: &mut json::Object, error: &Error) {
     let result = if matches!(error, Error::NotFound(_)) { "missing" } else { "damaged" };
     object.insert("result".into(), result.into());
-    if let Error::CorruptMember { range, .. } = error {
+    if let Error::InBase { base, .. } = error {
+        object.insert("base".into(), base.as_str().into());
+    }
+    if let Error::CorruptMember { range, .. } = error.unplaced() {
         object.insert("start".into(), range.start.into());
         object.insert("end".into(), range.end.into());
     }
@@ -304,13 +307,15 @@ impl Observer for Reporter<'_> {
 mod tests {
     use super::*;
     use clap::ColorChoice;
+    use isptar_core::BaseProblem;
 
     #[test]
     fn failed_members_decide_the_status() {
         let (ui, signals) = (Ui::new(true, ColorChoice::Never), Signals::default());
         let stream = Stream::Err(io::stderr());
         let mut reporter = Reporter::new(&ui, &signals, Telling::default(), stream);
-        let error = Error::InBase { path: "a".into(), depth: 1 };
+        let (name, identity) = ("full.tar.gz".into(), "x".into());
+        let error = Error::NoBase { name, identity, problem: BaseProblem::NotGiven };
         reporter.event(Event::Failed { path: &"a".into(), error: &error });
         let error = Error::NotFound("b".into());
         reporter.event(Event::Failed { path: &"b".into(), error: &error });

@@ -119,14 +119,29 @@ pub enum Error {
         /// Why: "unreadable" or "vanished".
         reason: String,
     },
-    /// The member's bytes are in a base of this incremental archive.
-    #[error("{path} is stored {depth} bases back, and reading bases is not possible here")]
-    InBase {
-        /// The member's name.
-        path: MemberPath,
-        /// How many bases back its bytes are.
-        depth: u32,
+    /// A base of this incremental archive, which members' bytes are in, cannot be read.
+    #[error("base {name} with the identity {identity}")]
+    NoBase {
+        /// The base's file name, escaped for display.
+        name: String,
+        /// The identity that it must have, as the tables have it.
+        identity: String,
+        /// Why it cannot be read.
+        #[source]
+        problem: BaseProblem,
     },
+    /// Something is wrong with a member whose bytes are in a base.
+    #[error("in base {base}")]
+    InBase {
+        /// The base's file name, escaped for display.
+        base: String,
+        /// What is wrong; its offsets are those of the base.
+        #[source]
+        error: Box<Self>,
+    },
+    /// The listing of an archive alone has no members.
+    #[error("this is the listing of an archive alone, without the members' bytes")]
+    ListingAlone,
     /// A member's name would lead outside the target.
     #[error("unsafe member path {path}: {reason}")]
     UnsafePath {
@@ -309,6 +324,34 @@ impl PartProblem {
     }
 }
 
+/// Why a base cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BaseProblem {
+    /// Nobody said where bases are.
+    #[error("no bases were given")]
+    NotGiven,
+    /// There is no file.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// It is another archive.
+    #[error("{place} is another archive, with the identity {actual}")]
+    Wrong {
+        /// Where that archive is.
+        place: String,
+        /// Its identity.
+        actual: String,
+    },
+    /// It cannot be opened.
+    #[error("cannot open {place}: {reason}")]
+    Unreadable {
+        /// Where it is.
+        place: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
 fn at(path: Option<&PathBuf>) -> String {
     path.map(|path| format!(" {}", path.display())).unwrap_or_default()
 }
@@ -326,7 +369,7 @@ impl Error {
     /// behind which more members may be read.
     pub fn is_damage(&self) -> bool {
         matches!(
-            self,
+            self.unplaced(),
             Self::CorruptTar { .. }
                 | Self::CorruptStream { .. }
                 | Self::CorruptMember { .. }
@@ -344,7 +387,6 @@ impl Error {
             | Self::OnNeitherSide(path)
             | Self::NotAFile { path, .. }
             | Self::Lost { path, .. }
-            | Self::InBase { path, .. }
             | Self::UnsafePath { path, .. }
             | Self::InTheWay { path, .. }
             | Self::Unstorable { path, .. }
@@ -352,6 +394,7 @@ impl Error {
             | Self::Content { path, .. }
             | Self::Supply { path, .. }
             | Self::Deliver { path, .. } => Some(path),
+            Self::InBase { error, .. } => error.member(),
             _ => None,
         }
     }
@@ -361,6 +404,14 @@ impl Error {
         match source.downcast() {
             Ok(slice) => Self::Slice(slice),
             Err(source) => Self::Input { offset, source },
+        }
+    }
+
+    /// Returns what is wrong, without the base that it is in.
+    pub fn unplaced(&self) -> &Self {
+        match self {
+            Self::InBase { error, .. } => error.unplaced(),
+            error => error,
         }
     }
 
@@ -493,7 +544,7 @@ pub enum FormatError {
 impl Error {
     /// Returns the limit that stopped the operation, and a value of it that would not.
     pub fn raise(&self) -> Option<Raise> {
-        match self {
+        match self.unplaced() {
             Self::Limit { raise, .. } => *raise,
             Self::UnsafePath { reason: PathReason::TooLong(actual, _), .. } => {
                 LimitName::Path.to(*actual)

@@ -30,6 +30,8 @@ pub struct Limits {
     pub unknown_keys: u64,
     /// Bytes of the tables text.
     pub tables: u64,
+    /// Bases of an archive.
+    pub bases: u64,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             chunk: 64 << 20,
             unknown_keys: 256,
             tables: 64 << 20,
+            bases: 1024,
         }
     }
 }
@@ -77,6 +80,7 @@ impl Limits {
             LimitName::Chunk => &mut self.chunk,
             LimitName::UnknownKeys => &mut self.unknown_keys,
             LimitName::Tables => &mut self.tables,
+            LimitName::Bases => &mut self.bases,
         }
     }
 }
@@ -109,11 +113,13 @@ pub enum LimitName {
     UnknownKeys,
     /// [`Limits::tables`].
     Tables,
+    /// [`Limits::bases`].
+    Bases,
 }
 
 impl LimitName {
     /// All names, in the order of the fields.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Pax,
         Self::Line,
         Self::Path,
@@ -126,6 +132,7 @@ impl LimitName {
         Self::Chunk,
         Self::UnknownKeys,
         Self::Tables,
+        Self::Bases,
     ];
 
     /// Returns the name as people write it, words joined by `-`.
@@ -143,6 +150,7 @@ impl LimitName {
             Self::Chunk => "chunk",
             Self::UnknownKeys => "unknown-keys",
             Self::Tables => "tables",
+            Self::Bases => "bases",
         }
     }
 

@@ -177,8 +177,9 @@ const HINT: &str = "isptar repair makes a valid archive of what is whole";
 
 fn exit_of(report: &VerifyReport) -> Exit {
     let VerifyReport { damaged, strays, unnamed, missing, .. } = *report;
+    let bases = Exit::Base.when(report.missing_bases);
     let members = damaged.saturating_add(strays).saturating_add(unnamed).saturating_add(missing);
-    Exit::NotAnArchive.when(report.beyond).max(Exit::Incomplete.when(members))
+    Exit::NotAnArchive.when(report.beyond).max(bases).max(Exit::Incomplete.when(members))
 }
 
 fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
@@ -193,7 +194,9 @@ fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
         (report.beyond, "damaged beyond the members"),
         (report.missing, "not found"),
         (report.lost, "lost when archived"),
-        (report.in_bases, "in bases, not checked"),
+        (report.missing_bases, "bases missing or wrong"),
+        (report.in_bases, "of them in bases"),
+        (report.in_bases_unread, "in bases, not checked"),
         (report.duplicates, "standing again later"),
     ] {
         if number > 0 {
@@ -226,6 +229,8 @@ fn summary_json(report: &VerifyReport, quick: bool, unlisted: bool) -> json::Obj
         ("missing", report.missing),
         ("lost", report.lost),
         ("in_bases", report.in_bases),
+        ("in_bases_unread", report.in_bases_unread),
+        ("missing_bases", report.missing_bases),
         ("duplicates", report.duplicates),
         ("bytes", report.bytes),
     ] {

@@ -7,7 +7,7 @@ use super::Archive;
 use super::member::locate;
 use super::stream::StreamReader;
 use crate::codec::DecodeError;
-use crate::error::{FormatError, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Chunks, Digest};
 use crate::format::sparse::{Segment, SparseMap};
 use crate::format::{padding, text};
@@ -37,6 +37,20 @@ pub(crate) struct Chunk {
 pub(crate) struct Blamed {
     pub(crate) path: MemberPath,
     pub(crate) range: Range<u64>,
+    /// How many bases back the member is, and what that base is called.
+    pub(crate) depth: u32,
+    pub(crate) base: Option<Arc<str>>,
+}
+
+impl Blamed {
+    /// Says what is wrong with the member.
+    pub(super) fn located(&self, error: DecodeError) -> Error {
+        let error = locate(error, &self.path, &self.range);
+        match &self.base {
+            Some(base) => Error::InBase { base: base.to_string(), error: Box::new(error) },
+            None => error,
+        }
+    }
 }
 
 /// Where the chunks of a member are in the archive.
@@ -154,12 +168,13 @@ impl Iterator for MemberChunks<'_> {
 /// Reads chunks, whichever it is given; one a thread.
 #[derive(Debug)]
 pub(crate) struct ChunkReader<'a, R> {
+    archive: &'a Archive<R>,
     streams: StreamReader<'a, R>,
 }
 
 impl<'a, R: ReadAt> ChunkReader<'a, R> {
     pub(crate) fn new(archive: &'a Archive<R>) -> Self {
-        Self { streams: StreamReader::new(&archive.source) }
+        Self { archive, streams: StreamReader::new(&archive.source) }
     }
 
     /// Makes one that refuses what gzip would not take, though the bytes that come out may be right.
@@ -184,12 +199,13 @@ impl<'a, R: ReadAt> ChunkReader<'a, R> {
             real: chunk.real,
             data: chunk.data as u64,
         };
+        self.streams.turn_to(&self.archive.at_depth(chunk.member.depth)?.source);
         let decoded = self.streams.read(place.offset, place.packed, place.real, out);
         let odd = decoded.odd;
         let result = decoded.result.map_err(|error| claimed(error, place.real));
         result
             .and_then(|()| check_real(&place, out))
-            .map_err(|error| locate(error, &chunk.member.path, &chunk.member.range))?;
+            .map_err(|error| chunk.member.located(error))?;
         Ok(odd)
     }
 }
@@ -233,8 +249,7 @@ impl DigestCheck {
     ///
     /// [`crate::Error::CorruptMember`].
     pub(crate) fn finish(self) -> Result<()> {
-        check_digest(self.expected, self.digest)
-            .map_err(|kind| locate(kind.into(), &self.member.path, &self.member.range))
+        check_digest(self.expected, self.digest).map_err(|kind| self.member.located(kind.into()))
     }
 }
 
@@ -342,6 +357,8 @@ mod tests {
         let member = archive.member(&entry).unwrap();
         let chunks: Vec<Chunk> = member.chunks().unwrap().collect();
         let tail = usize::try_from(chunks[1].offset + chunks[1].packed - 8).unwrap();
+        drop(member);
+        drop(archive);
         bytes[tail] ^= 1;
         let archive = Archive::open(&bytes).unwrap();
         let mut reader = ChunkReader::new(&archive);

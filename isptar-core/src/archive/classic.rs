@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::Archive;
+use super::bases::Bases;
 use super::blocks::block_offsets;
 use super::open::{Tailed, one_block, read_info};
 use crate::codec::{DecodeError, Unpacker};
@@ -41,7 +42,19 @@ pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archi
     let (dialect, block) = (Dialect::Classic, Mutex::new(None));
     let block_offsets = block_offsets(&tables.blocks, listing);
     let data_end = listing;
-    Ok(Archive { source, limits, info, tables, dialect, listing, block_offsets, data_end, block })
+    let bases = Bases::new(0);
+    Ok(Archive {
+        source,
+        limits,
+        info,
+        tables,
+        bases,
+        dialect,
+        listing,
+        block_offsets,
+        data_end,
+        block,
+    })
 }
 
 /// Finds the trailer among the last bytes; returns its length and the number it holds.

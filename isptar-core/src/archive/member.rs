@@ -22,10 +22,14 @@ use crate::path::MemberPath;
 /// all of it is checked before [`Content::next_piece`] says that it is at the end.
 #[derive(Debug)]
 pub struct Member<'a, R> {
+    /// The archive whose listing has the member, and how many bases back it is from there.
+    archive: &'a Archive<R>,
+    depth: u32,
     path: MemberPath,
     range: Range<u64>,
     header: MemberHeader,
     body: Body<'a, R>,
+    shelf: Shelf<'a, R>,
 }
 
 #[derive(Debug)]
@@ -34,43 +38,95 @@ enum Body<'a, R> {
     Classic(Box<ClassicContent<'a, R>>),
 }
 
+/// How a member is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reading<'r> {
+    /// The run over many members that this is part of.
+    pub(super) run: Option<&'r Arc<Rereads>>,
+    /// Up to where the streams of this archive are known to be wanted.
+    pub(super) ahead: Option<u64>,
+    /// Refuse what gzip would not take.
+    pub(super) strict: bool,
+}
+
+/// Most archives of a chain whose streams are kept at hand.
+const SHELF: usize = 32;
+
+/// The streams of other archives of the chain that were read in the same run: members of different
+/// depths alternate, and each archive has its own stream at hand. The last one was used last.
+#[derive(Debug)]
+#[expect(clippy::vec_box, reason = "they move to and from the body of a member, which is boxed")]
+struct Shelf<'a, R>(Vec<Box<Streams<'a, R>>>);
+
+impl<'a, R: ReadAt> Shelf<'a, R> {
+    /// Takes over what a member has.
+    fn of(previous: Option<Member<'a, R>>) -> Self {
+        let Some(Member { body, mut shelf, .. }) = previous else { return Self(Vec::new()) };
+        if let Body::Ours(streams) = body {
+            if shelf.0.len() >= SHELF {
+                shelf.0.remove(0);
+            }
+            shelf.0.push(streams);
+        }
+        shelf
+    }
+
+    fn take(&mut self, depth: u32) -> Option<Box<Streams<'a, R>>> {
+        let at = self.0.iter().rposition(|streams| streams.depth() == depth)?;
+        Some(self.0.remove(at))
+    }
+}
+
 impl<'a, R: ReadAt> Member<'a, R> {
     pub(super) fn open(
         archive: &'a Archive<R>,
         entry: &Entry,
         previous: Option<Self>,
-        run: Option<&Arc<Rereads>>,
-        ahead: Option<u64>,
+        reading: Reading<'_>,
     ) -> Result<Self> {
         if let (Some(reason), None) = (&entry.lost, entry.location) {
             return Err(Error::Lost { path: entry.path.clone(), reason: reason.clone() });
         }
-        if let Some(location) = entry.location.filter(|location| location.depth > 0) {
-            return Err(Error::InBase { path: entry.path.clone(), depth: location.depth });
-        }
-        if archive.dialect == Dialect::Classic {
-            return Self::open_classic(archive, entry);
-        }
+        let home = archive.home(entry)?;
+        let shelf = Shelf::of(previous);
+        let opened = match home.dialect {
+            Dialect::Classic => Self::open_classic(archive, home, entry, shelf),
+            Dialect::Isptar => Self::open_ours(archive, home, entry, shelf, reading),
+        };
+        opened.map_err(|error| archive.placed(entry.depth(), error))
+    }
+
+    fn open_ours(
+        archive: &'a Archive<R>,
+        home: &'a Archive<R>,
+        entry: &Entry,
+        mut shelf: Shelf<'a, R>,
+        reading: Reading<'_>,
+    ) -> Result<Self> {
         let range = entry.claimed_range();
         let corrupt =
             |kind| Error::CorruptMember { path: entry.path.clone(), range: range.clone(), kind };
-        let (start, packed) = check_range(archive, entry).map_err(corrupt)?;
-        let mut streams = match previous.map(|previous| previous.body) {
-            Some(Body::Ours(streams)) => streams,
-            _ => Box::new(Streams::new(archive)),
-        };
+        let (start, packed) = check_range(home, entry).map_err(corrupt)?;
+        let depth = entry.depth();
+        let at_hand = shelf.take(depth);
+        let mut streams = at_hand.unwrap_or_else(|| Box::new(Streams::new(home, depth)));
         streams
-            .turn_to(archive, entry, (start, packed), run, ahead)
+            .turn_to(home, entry, (start, packed), reading)
             .map_err(|error| locate(error, &entry.path, &range))?;
-        let header = streams.begin(entry, &archive.limits).map_err(corrupt)?;
+        let header = streams.begin(entry, &home.limits).map_err(corrupt)?;
         let (path, body) = (entry.path.clone(), Body::Ours(streams));
-        Ok(Self { path, range, header, body })
+        Ok(Self { archive, depth, path, range, header, body, shelf })
     }
 
-    fn open_classic(archive: &'a Archive<R>, entry: &Entry) -> Result<Self> {
+    fn open_classic(
+        archive: &'a Archive<R>,
+        home: &'a Archive<R>,
+        entry: &Entry,
+        shelf: Shelf<'a, R>,
+    ) -> Result<Self> {
         let size = entry.kind.size();
         let offset = entry.location.map_or(0, |location| location.offset);
-        let (path, range, end) = (entry.path.clone(), entry.claimed_range(), archive.data_end);
+        let (path, range, end) = (entry.path.clone(), entry.claimed_range(), home.data_end);
         let place = entry.location.map_or((1, 0), |location| (location.slice, location.zoffset));
         if place != (1, 0) {
             let actual = format!("slice {}, offset {}", place.0, place.1);
@@ -93,8 +149,9 @@ impl<'a, R: ReadAt> Member<'a, R> {
             mtime: entry.mtime.unwrap_or_default(),
             ..MemberHeader::new(path.clone(), entry.kind.clone())
         };
-        let content = ClassicContent::new(&archive.source, offset, end, size);
-        Ok(Self { path, range, header, body: Body::Classic(Box::new(content)) })
+        let content = ClassicContent::new(&home.source, offset, end, size);
+        let (depth, body) = (entry.depth(), Body::Classic(Box::new(content)));
+        Ok(Self { archive, depth, path, range, header, body, shelf })
     }
 
     /// Returns the headers. Members of classic archives have none that belong to them alone: what
@@ -131,8 +188,15 @@ impl<'a, R: ReadAt> Member<'a, R> {
         }
     }
 
+    /// Says of an error of this member in which base it is.
+    pub(crate) fn placed(&self, error: Error) -> Error {
+        self.archive.placed(self.depth, error)
+    }
+
     fn blamed(&self) -> Arc<Blamed> {
-        Arc::new(Blamed { path: self.path.clone(), range: self.range.clone() })
+        let (path, range, depth) = (self.path.clone(), self.range.clone(), self.depth);
+        let base = self.archive.base_name(depth).map(Into::into);
+        Arc::new(Blamed { path, range, depth, base })
     }
 
     /// Checks what readers need not: that padding is zero, and streams are as the writer makes them.
@@ -144,17 +208,18 @@ impl<'a, R: ReadAt> Member<'a, R> {
             Ok(form) => Ok(Some(form)),
             Err(kind) => {
                 let (path, range) = (self.path.clone(), self.range.clone());
-                Err(Error::CorruptMember { path, range, kind })
+                Err(self.placed(Error::CorruptMember { path, range, kind }))
             }
         }
     }
 
-    /// Forgets the stream at hand, so that what is decoded for the next member does not depend on
+    /// Forgets the streams at hand, so that what is decoded for the next member does not depend on
     /// this one.
     pub(crate) fn forget_stream(&mut self) {
         if let Body::Ours(streams) = &mut self.body {
             streams.forget();
         }
+        self.shelf.0.iter_mut().for_each(|streams| streams.forget());
     }
 
     /// Turns to the piece that has byte `start` of the content, or to one before it; the digest is
@@ -197,13 +262,14 @@ impl<R: ReadAt> Content for Member<'_, R> {
 
     fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
         let (path, at) = (&self.path, &self.range);
+        let failed = |error| self.archive.placed(self.depth, locate(error, path, at));
         match &mut self.body {
             Body::Classic(content) => {
-                let next = content.next().map_err(|error| locate(error, path, at))?;
+                let next = content.next().map_err(failed)?;
                 Ok(next.map(|(offset, bytes)| Piece { offset, bytes }))
             }
             Body::Ours(streams) => {
-                let next = streams.next(&self.header).map_err(|error| locate(error, path, at))?;
+                let next = streams.next(&self.header).map_err(failed)?;
                 Ok(next.map(|(offset, range)| Piece { offset, bytes: streams.bytes(range) }))
             }
         }

@@ -1,10 +1,12 @@
 //! Opening an archive by its listing: entries, finding, contents.
 
 mod agree;
+mod bases;
 mod blocks;
 mod chunks;
 mod classic;
 mod entries;
+mod front;
 mod lines;
 mod member;
 mod open;
@@ -27,10 +29,14 @@ use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::MemberPath;
 use lines::{Lines, Next};
+use member::Reading;
 
 pub(crate) use agree::{check_agreement, check_map, check_padding};
+use bases::Bases;
+pub use bases::FindBase;
 pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck};
 pub use entries::Entries;
+pub(crate) use front::Front;
 pub use member::Member;
 pub(crate) use open::{HEADER_STREAM, Tailed};
 pub use pass::BlockEntries;
@@ -47,6 +53,7 @@ pub struct Archive<R> {
     limits: Limits,
     info: ArchiveInfo,
     tables: Tables,
+    bases: Bases<R>,
     dialect: Dialect,
     /// Where the listing begins, and each of its blocks.
     listing: u64,
@@ -240,9 +247,10 @@ impl<R: ReadAt> Archive<R> {
     ///
     /// # Errors
     ///
-    /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::InBase`] or [`Error::Input`].
+    /// [`Error::CorruptMember`], [`Error::Lost`], [`Error::NoBase`] or [`Error::Input`];
+    /// [`Error::InBase`] around one that concerns a base.
     pub fn member(&self, entry: &Entry) -> Result<Member<'_, R>> {
-        Member::open(self, entry, None, None, None)
+        Member::open(self, entry, None, Reading::default())
     }
 
     /// Like [`Self::member`] in a run over many members in archive order: takes over the buffers of
@@ -257,12 +265,12 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, None, None)
+        Member::open(self, entry, previous, Reading::default())
     }
 
     /// Begins a run over members.
     pub(crate) fn rereads(&self) -> Arc<Rereads> {
-        Arc::new(Rereads::new(self.size()))
+        Arc::new(Rereads::new(self.depths()))
     }
 
     /// Like [`Self::next_member`], in a run that refuses to decode too much again.
@@ -272,11 +280,11 @@ impl<R: ReadAt> Archive<R> {
         previous: Option<Member<'a, R>>,
         entry: &Entry,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, Some(run), None)
+        Member::open(self, entry, previous, Reading { run: Some(run), ..Reading::default() })
     }
 
-    /// Like [`Self::next_member_of`], for members of which it is known that their streams are
-    /// wanted up to `end`: so far is read ahead. To be verified: streams that gzip would not take are
+    /// Like [`Self::next_member_of`], for members of which it is known that their streams in this
+    /// archive are wanted up to `end`: so far is read ahead. To be verified: streams that gzip would not take are
     /// refused even when the right bytes come out of them.
     pub(crate) fn member_of_batch<'a>(
         &'a self,
@@ -285,7 +293,12 @@ impl<R: ReadAt> Archive<R> {
         entry: &Entry,
         end: u64,
     ) -> Result<Member<'a, R>> {
-        Member::open(self, entry, previous, Some(run), Some(end))
+        Member::open(
+            self,
+            entry,
+            previous,
+            Reading { run: Some(run), ahead: Some(end), strict: true },
+        )
     }
 
     /// Writes bytes `start..end` of a file's content to `out`; an `end` beyond the content is

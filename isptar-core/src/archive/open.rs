@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Mutex;
 
+use super::bases::Bases;
 use super::blocks::block_offsets;
 use super::{Archive, classic};
 use crate::codec::{DecodeError, Unpacker};
@@ -125,7 +126,19 @@ fn open_ours<R: ReadAt>(
     let dialect = Dialect::Isptar;
     let block = Mutex::new(None);
     let block_offsets = block_offsets(&tables.blocks, listing);
-    Ok(Archive { source, limits, info, tables, dialect, listing, block_offsets, data_end, block })
+    let bases = Bases::new(tables.bases.len());
+    Ok(Archive {
+        source,
+        limits,
+        info,
+        tables,
+        bases,
+        dialect,
+        listing,
+        block_offsets,
+        data_end,
+        block,
+    })
 }
 
 /// Reads the archive info that ends at `end`.
@@ -169,6 +182,7 @@ fn read_tables<R: ReadAt>(
         return Err(FormatError::Missing("block line of the tables").at(start));
     }
     check_tables(&tables, info, text.len() as u64).map_err(|kind| kind.at(start))?;
+    check_bases(&tables, limits).map_err(|kind| kind.at(start))?;
     Ok(tables)
 }
 
@@ -209,6 +223,19 @@ fn check_tables(tables: &Tables, info: &ArchiveInfo, text_len: u64) -> Result<()
             &b.first,
         )),
         _ => Ok(()),
+    }
+}
+
+/// Checks that there is one base line for each depth, in order.
+fn check_bases(tables: &Tables, limits: &Limits) -> Result<(), FormatError> {
+    let (limit, actual) = (limits.bases, tables.bases.len() as u64);
+    if actual > limit {
+        let raise = LimitName::Bases.to(actual);
+        return Err(FormatError::Limit { what: "number of bases", limit, actual, raise });
+    }
+    match (1..).zip(&tables.bases).find(|(depth, base)| *depth != base.depth) {
+        Some((depth, base)) => Err(FormatError::mismatch("depth of a base", depth, base.depth)),
+        None => Ok(()),
     }
 }
 

@@ -45,6 +45,14 @@ impl<'a, R: ReadAt> StreamReader<'a, R> {
         Self { fetched, whole: WholeUnpacker::new(), pieces: None }
     }
 
+    /// Reads another archive from now on.
+    pub(super) fn turn_to(&mut self, source: &'a Tailed<R>) {
+        if !std::ptr::eq(self.fetched.source, source) {
+            (self.fetched.source, self.fetched.len) = (source, 0);
+            self.pieces = None;
+        }
+    }
+
     /// Fetches beyond a stream up to `end` from now on, because more streams follow; 0 ends that.
     pub(super) fn set_ahead(&mut self, end: u64) {
         self.fetched.ahead = end;

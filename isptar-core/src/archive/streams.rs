@@ -8,6 +8,7 @@ use super::agree::{check_agreement, check_map, check_padding};
 use super::chunks::{
     Blamed, ChunkPlaces, DigestCheck, MemberChunks, Placing, check_digest, check_real, claimed,
 };
+use super::member::Reading;
 use super::rereads::Rereads;
 use super::stream::StreamReader;
 use crate::codec::DecodeError;
@@ -46,6 +47,9 @@ pub(super) struct Streams<'a, R> {
     odd: Option<FormatError>,
     /// The run over many members that this is part of.
     run: Option<Arc<Rereads>>,
+    /// Which archive of the chain this is, and its length.
+    depth: u32,
+    archive_size: u64,
 }
 
 /// What a member is in its stream: of interest when nothing else may be there.
@@ -67,7 +71,8 @@ pub(crate) fn stream_limit(limits: &Limits) -> u64 {
 }
 
 impl<'a, R: ReadAt> Streams<'a, R> {
-    pub(super) fn new(archive: &'a Archive<R>) -> Self {
+    /// Makes those of members of `archive`, which is `depth` bases back.
+    pub(super) fn new(archive: &'a Archive<R>, depth: u32) -> Self {
         Self {
             reader: StreamReader::new(&archive.source),
             member_end: None,
@@ -83,7 +88,14 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             headers: 0..0,
             odd: None,
             run: None,
+            depth,
+            archive_size: archive.size(),
         }
+    }
+
+    /// Returns how many bases back the archive is.
+    pub(super) fn depth(&self) -> u32 {
+        self.depth
     }
 
     /// Turns to the member of an entry that is at `start` of `archive`, `packed` bytes long, and
@@ -93,8 +105,7 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         archive: &'a Archive<R>,
         entry: &Entry,
         (start, packed): (u64, u64),
-        run: Option<&Arc<Rereads>>,
-        ahead: Option<u64>,
+        Reading { run, ahead, strict }: Reading<'_>,
     ) -> Result<(), DecodeError> {
         if let Some(run) = run {
             self.run = Some(Arc::clone(run));
@@ -103,8 +114,9 @@ impl<'a, R: ReadAt> Streams<'a, R> {
         // Members that follow each other are fetched together; one alone costs no byte more.
         let follows = self.member_end == Some(start);
         let guessed = if follows { archive.data_end } else { 0 };
-        self.reader.set_ahead(ahead.unwrap_or(guessed));
-        if ahead.is_some() {
+        // What is known to be wanted is of the archive that the listing is of.
+        self.reader.set_ahead(ahead.filter(|_| self.depth == 0).unwrap_or(guessed));
+        if strict {
             self.reader.set_strict();
         }
         self.member_end = Some(start + packed);
@@ -172,13 +184,13 @@ impl<'a, R: ReadAt> Streams<'a, R> {
             return Ok(());
         }
         if let Some(run) = &self.run {
-            run.check(offset)?;
+            run.check(self.depth, self.archive_size, offset)?;
         }
         self.loaded = None;
         let decoded = self.reader.read(offset, packed, limit, &mut self.stream);
         self.odd = self.odd.take().or(decoded.odd);
         if let Some(run) = &self.run {
-            run.count(offset, decoded.packed, self.stream.len() as u64);
+            run.count(self.depth, offset, decoded.packed, self.stream.len() as u64);
         }
         decoded.result.map_err(|error| error.raised(raise))?;
         self.loaded = Some((offset, packed));

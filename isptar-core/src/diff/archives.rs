@@ -185,8 +185,8 @@ fn fingerprint(
     observer: &mut dyn Observer,
 ) -> Result<Option<[u8; 32]>> {
     match listing.fingerprint(entry, observer) {
-        Err(Error::InBase { .. } | Error::Lost { .. }) => Ok(None),
-        Err(error @ Error::CorruptMember { .. }) => {
+        Err(Error::NoBase { .. } | Error::ListingAlone | Error::Lost { .. }) => Ok(None),
+        Err(error @ (Error::CorruptMember { .. } | Error::InBase { .. })) => {
             report.failed += 1;
             observer.event(Event::Failed { path: &entry.path, error: &error });
             Ok(None)

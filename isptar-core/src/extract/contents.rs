@@ -3,7 +3,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZero;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +14,7 @@ use super::rooms::{self, Rooms};
 use super::target::{Finished, Target, hash};
 use super::worker::{Became, Destined, Done, Shared, Task, Todo, Turn, Work, Worker};
 use super::write::SMALL;
+use crate::archive::Front;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::io::ReadAt;
@@ -90,10 +90,9 @@ struct Pass<'p, 'l, 'a, R> {
     under_way: HashSet<u64>,
     parent: Option<Vec<u8>>,
     has_moved: bool,
-    /// The streams of the last member in the batch, and where the furthest ones end of all that were
-    /// handed out.
-    streams: Range<u64>,
-    end: u64,
+    /// The streams of the last members in the batch, and where the furthest ones end of all that
+    /// were handed out.
+    front: Front,
     /// Big files under way, in order.
     bigs: VecDeque<Big>,
 }
@@ -106,6 +105,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         buffers: &'p Buffers,
         threads: NonZero<usize>,
     ) -> Self {
+        let front = Front::new(job.archive.depths());
         Self {
             job,
             target,
@@ -120,8 +120,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             under_way: HashSet::new(),
             parent: None,
             has_moved: true,
-            streams: 0..0,
-            end: 0,
+            front,
             bigs: VecDeque::new(),
         }
     }
@@ -165,14 +164,13 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
         self.job.tell.slash(&entry.path, &mut notes);
         let hash = hash(&path);
         self.make_way(&path, hash)?;
-        let is_here = self.is_here(&entry);
-        self.make_room(&entry, is_here && self.is_beside(&entry))?;
-        let range = entry.claimed_range();
-        let is_back = is_here && range.start < self.end && !self.is_beside(&entry);
-        let by_chunks = is_here && entry.chunks.is_some() && entry.kind.size() > SMALL;
-        let is_lone = entry.kind.size() >= LONE && (is_here || self.job.archive.is_classic());
-        if is_here {
-            self.end = self.end.max(range.end);
+        let has_streams = self.job.archive.has_streams(&entry);
+        self.make_room(&entry, has_streams && self.front.is_beside(&entry))?;
+        let is_back = has_streams && self.front.is_back(&entry) && !self.front.is_beside(&entry);
+        let by_chunks = has_streams && entry.chunks.is_some() && entry.kind.size() > SMALL;
+        let is_lone = entry.kind.size() >= LONE;
+        if has_streams {
+            self.front.note_end(&entry);
         }
         if is_back || is_lone && !by_chunks {
             return self.alone(index, &entry, &path, notes);
@@ -192,25 +190,11 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             self.under_way.insert(hash);
             self.directories += usize::from(std::mem::take(&mut self.has_moved));
         }
-        if is_here {
-            self.streams = range;
+        if has_streams {
+            self.front.note_streams(&entry);
         }
         self.push(Task { index, hash, entry, notes, todo });
         Ok(())
-    }
-
-    /// Returns whether streams of an entry would be decoded that can be counted: what lies about
-    /// where they are is refused, and classic archives have one for each member.
-    fn is_here(&self, entry: &Entry) -> bool {
-        let (archive, range) = (self.job.archive, entry.claimed_range());
-        let is_here = entry.location.is_some_and(|location| location.depth == 0);
-        is_here && !archive.is_classic() && !range.is_empty() && range.end <= archive.data_end()
-    }
-
-    /// Returns whether an entry is in the same stream as the last one in the batch.
-    fn is_beside(&self, entry: &Entry) -> bool {
-        let in_group = entry.location.is_some_and(|location| location.zoffset > 0);
-        in_group && entry.chunks.is_none() && entry.claimed_range() == self.streams
     }
 
     fn push(&mut self, task: Task) {
@@ -324,7 +308,8 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     fn hand_out(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
         let memory = std::mem::take(&mut self.memory);
-        (self.bytes, self.directories, self.has_moved, self.streams) = (0, 0, true, 0..0);
+        (self.bytes, self.directories, self.has_moved) = (0, 0, true);
+        self.front.forget_streams();
         if batch.is_empty() {
             return Ok(());
         }
@@ -401,7 +386,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
             }
             let Some(big) = self.bigs.back_mut().filter(|big| !big.has_failed()) else { break };
             big.handed_out += 1;
-            big.run.count(chunk.offset, chunk.packed, chunk.real);
+            big.run.count(chunk.member.depth, chunk.offset, chunk.packed, chunk.real);
             let weight = chunk.real;
             let (file, what) = (Arc::clone(&file), Arc::clone(&what));
             self.lane.push(Work::Chunk(ChunkJob { chunk, file, what }), weight);

@@ -40,6 +40,9 @@ pub(super) fn extract<R: ReadAt>(
     let mut plan = Plan::new(archive, selection, options)?;
     tell.planned(plan.members, plan.bytes);
     tell_missing(selection, &plan.met, &mut tell);
+    if !options.without_bases {
+        plan.check_bases(archive)?;
+    }
     let targets = std::mem::take(&mut plan.targets);
     let mut job = Job {
         archive,
@@ -359,7 +362,8 @@ impl<'a, R: ReadAt> Job<'a, R> {
             let kind = FormatError::mismatch("target of a hard link", "a file", first);
             return Err(Error::CorruptMember { path, range, kind });
         }
-        let again = self.run.again();
+        let depth = found.depth();
+        let again = self.run.again(depth);
         let mut member = self.open(&found)?;
         let stand_in = Entry { path: entry.path.clone(), ..found };
         let outcome = match stand_in.kind {
@@ -369,7 +373,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
             _ => target.special(path, &stand_in, member.xattrs(), &mut self.notes)?,
         };
         // As often as it is written, it may be read.
-        self.run.forgive(again, stand_in.kind.size());
+        self.run.forgive(depth, again, stand_in.kind.size());
         self.previous = Some(member);
         // Asked for alone, a hard link is its content.
         if outcome == Outcome::Restored && self.selection.matches(first, false, |_| {}) {

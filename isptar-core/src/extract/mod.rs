@@ -73,6 +73,9 @@ pub struct ExtractOptions {
     pub numeric_owner: bool,
     /// Restore extended attributes, ACLs and labels. Default true.
     pub xattrs: bool,
+    /// Restore what needs no base that is missing; what does, fails. Otherwise nothing is restored
+    /// when a base is missing that a member needs.
+    pub without_bases: bool,
     /// Change nothing, only tell what would be restored.
     pub dry_run: bool,
     /// How many threads work at it; `None`: one a core. What is restored does not depend on it.
@@ -87,6 +90,7 @@ impl Default for ExtractOptions {
             owner: rustix::process::geteuid().is_root(),
             numeric_owner: false,
             xattrs: true,
+            without_bases: false,
             dry_run: false,
             threads: None,
         }
@@ -122,7 +126,8 @@ pub struct ExtractReport {
 ///
 /// # Errors
 ///
-/// What ends the whole job: the target cannot be opened, is full or read-only, the listing cannot
+/// What ends the whole job: a base that is needed is missing ([`crate::Error::NoBase`], before
+/// anything is restored), the target cannot be opened, is full or read-only, the listing cannot
 /// be read, or [`crate::Error::Cancelled`].
 pub fn extract<R: ReadAt>(
     archive: &Archive<R>,

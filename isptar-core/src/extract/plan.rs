@@ -1,6 +1,6 @@
 //! What a job will do: the selected part of a listing, counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::hand::looks_temporary;
 use super::made::TEMPORARY;
@@ -8,7 +8,7 @@ use super::target::hash;
 use super::{ExtractOptions, clean};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, EntryRef, Kind, KindRef};
+use crate::format::entry::{Entry, EntryRef, Kind, KindRef, Location};
 use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::path::{MemberPath, SafePath};
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) lookalikes: HashSet<u64>,
     /// Which of the things asked for are there.
     pub(super) met: HashSet<usize>,
+    /// The depths of the bases that members are in, as far as the tables know them.
+    depths: BTreeSet<u32>,
     /// Of an unsorted listing: the last entry of each name, which wins.
     last: Option<HashMap<u64, u64>>,
 }
@@ -42,17 +44,20 @@ impl Plan {
         let last = (!archive.info().sorted).then(HashMap::new);
         let mut plan = Self { last, ..Self::default() };
         let (mut files, mut bytes) = (0, 0u64);
+        let mut depths = BTreeSet::new();
         let plain = |entry: &EntryRef<'_>| {
             let plain = matches!(entry.kind, KindRef::File { .. })
                 && !may_look_temporary(entry.path.as_bytes());
             if plain {
                 files += 1;
+                depths.extend(known_depth(entry.location, archive));
                 bytes = bytes.saturating_add(entry.kind.size());
             }
             !plain
         };
         each(archive, selection, plain, |index, entry| match entry {
             Ok(entry) => {
+                plan.depths.extend(known_depth(entry.location, archive));
                 plan.add(index, &entry, selection, options, archive.limits());
                 Ok(())
             }
@@ -60,6 +65,7 @@ impl Plan {
             Err(Error::CorruptLine { .. }) => Ok(()),
             Err(error) => Err(error),
         })?;
+        plan.depths.append(&mut depths);
         plan.members += files;
         plan.bytes = plan.bytes.saturating_add(bytes);
         Ok(plan)
@@ -105,11 +111,23 @@ impl Plan {
         }
     }
 
+    /// Checks that the bases are there which members are in.
+    pub(super) fn check_bases<R: ReadAt>(&self, archive: &Archive<R>) -> Result<()> {
+        self.depths.iter().try_for_each(|&depth| archive.at_depth(depth).map(drop))
+    }
+
     /// Returns whether a later entry has the same name.
     pub(super) fn is_superseded(&self, index: u64, path: &SafePath) -> bool {
         let last = self.last.as_ref().and_then(|last| last.get(&hash(path)));
         last.is_some_and(|&last| index < last)
     }
+}
+
+/// Returns the depth of a base that a member is in; what the tables do not know is told with the
+/// member.
+fn known_depth<R: ReadAt>(location: Option<Location>, archive: &Archive<R>) -> Option<u32> {
+    let depth = location.map(|location| location.depth).filter(|&depth| depth > 0)?;
+    usize::try_from(depth).is_ok_and(|depth| depth < archive.depths()).then_some(depth)
 }
 
 /// Returns the name that a member gets, if it gets one.

@@ -178,6 +178,11 @@ impl Entry {
         claimed(self.location, self.packed)
     }
 
+    /// Returns how many bases back the member's bytes are: 0 is the archive of the listing.
+    pub fn depth(&self) -> u32 {
+        self.location.map_or(0, |location| location.depth)
+    }
+
     /// Makes an entry of a name and a kind; all else is zero, empty or absent.
     pub fn new(path: MemberPath, kind: Kind) -> Self {
         Self {

@@ -216,7 +216,7 @@ impl<'a, 's, R: ReadAt> Joiner<'a, 's, R> {
     fn check(&mut self, entry: &Entry) -> Result<()> {
         let limits = &self.limits;
         let scope =
-            Scope { limits, bases: &self.bases, data_end: self.data_end, is_classic: false };
+            Scope { limits, bases: &self.bases, data_end: Some(self.data_end), is_classic: false };
         check_claims(scope, entry)?;
         self.links.check(entry, limits).map_err(|kind| corrupt(entry, kind))
     }

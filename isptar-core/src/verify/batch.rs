@@ -1,5 +1,6 @@
 //! Looking at members that follow each other: what a worker does, for itself alone.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub(super) struct Ground<'a, R> {
     pub(super) archive: &'a Archive<R>,
     pub(super) selection: &'a Selection,
     pub(super) options: &'a VerifyOptions,
+    /// The depths of bases that are not there.
+    pub(super) missing: &'a HashSet<u32>,
 }
 
 impl<R> Clone for Ground<'_, R> {
@@ -51,7 +54,7 @@ pub(super) type Stray = (Range<u64>, Error);
 pub(super) enum Fate {
     /// It lies: its member is left out.
     Blamed,
-    /// Its member is in another archive.
+    /// Its member is in a base that is not looked at.
     InBase,
     /// There is no member.
     Lost,
@@ -86,7 +89,33 @@ pub(super) struct Looked {
     pub(super) run: Arc<Rereads>,
 }
 
+impl Batch {
+    /// Makes a batch of one entry, which ends the streams so far at `end`.
+    pub(super) fn of(entry: Entry, end: u64) -> Self {
+        Self { entries: vec![entry], end, ..Self::default() }
+    }
+
+    /// Returns the last entry whose member is in the archive itself: its group may go on.
+    pub(super) fn last_here(&self) -> Option<Entry> {
+        let mut here = self.entries.iter().rev().chain(&self.lead).filter(|entry| is_here(entry));
+        here.next().filter(|entry| entry.chunks.is_none()).cloned()
+    }
+}
+
+fn is_here(entry: &Entry) -> bool {
+    entry.depth() == 0 && entry.location.is_some()
+}
+
 impl<R: ReadAt> Ground<'_, R> {
+    /// Returns whether the member of an entry is in a base where it is looked for.
+    pub(super) fn reads_base(&self, entry: &Entry) -> bool {
+        let depth = entry.depth();
+        depth > 0
+            && !self.options.quick
+            && !self.missing.contains(&depth)
+            && self.archive.has_streams(entry)
+    }
+
     /// Judges an entry by itself.
     pub(super) fn judge(&self, entry: &Entry) -> Seen {
         let archive = self.archive;
@@ -94,7 +123,7 @@ impl<R: ReadAt> Ground<'_, R> {
         let scope = Scope {
             limits,
             bases: &archive.tables().bases,
-            data_end: archive.data_end(),
+            data_end: self.data_end(entry),
             is_classic: archive.is_classic(),
         };
         let path = clean(&entry.path, limits);
@@ -103,12 +132,21 @@ impl<R: ReadAt> Ground<'_, R> {
         Seen { claims, meant, ..Seen::default() }
     }
 
+    /// Returns where members end in the archive that an entry's member is in, if that is looked at.
+    fn data_end(&self, entry: &Entry) -> Option<u64> {
+        match entry.depth() {
+            0 => Some(self.archive.data_end()),
+            depth if self.options.quick || self.missing.contains(&depth) => None,
+            depth => self.archive.at_depth(depth).ok().map(Archive::data_end),
+        }
+    }
+
     /// Decides what is done with an entry.
     pub(super) fn fate(&self, entry: &Entry, seen: &Seen) -> Fate {
         let quick = self.options.quick;
         if seen.claims.is_some() {
             Fate::Blamed
-        } else if entry.location.is_some_and(|location| location.depth > 0) {
+        } else if entry.depth() > 0 && (quick || self.missing.contains(&entry.depth())) {
             Fate::InBase
         } else if entry.lost.is_some() && (entry.location.is_none() || quick) {
             Fate::Lost
@@ -124,6 +162,8 @@ impl<R: ReadAt> Ground<'_, R> {
 pub(super) struct Looker<'a, R> {
     ground: Ground<'a, R>,
     previous: Option<Member<'a, R>>,
+    /// The member before of those in bases.
+    in_base: Option<Member<'a, R>>,
     group: Option<Group>,
 }
 
@@ -137,7 +177,7 @@ struct Group {
 
 impl<'a, R: ReadAt> Looker<'a, R> {
     pub(super) fn new(ground: Ground<'a, R>) -> Self {
-        Self { ground, previous: None, group: None }
+        Self { ground, previous: None, in_base: None, group: None }
     }
 
     /// Looks at the members of a batch, and asks `go_on` now and then. What is decoded is counted
@@ -153,7 +193,11 @@ impl<'a, R: ReadAt> Looker<'a, R> {
         go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Looked> {
         self.group = None;
-        if let Some(lead) = &batch.lead {
+        if let Some(member) = &mut self.in_base {
+            member.forget_stream();
+        }
+        let goes_by = batch.goes_on && !batch.entries.iter().any(is_here);
+        if let Some(lead) = batch.lead.as_ref().filter(|_| !goes_by) {
             let mut seen = self.ground.judge(lead);
             self.see(lead, &mut seen, &run, batch.end, go_on)?;
         }
@@ -180,13 +224,18 @@ impl<'a, R: ReadAt> Looker<'a, R> {
     ) -> Result<()> {
         match self.ground.fate(entry, seen) {
             Fate::InBase | Fate::Lost => return Ok(()),
+            Fate::Blamed | Fate::PassedBy if entry.depth() > 0 => return Ok(()),
             Fate::Blamed | Fate::PassedBy => {
                 self.pass_by(entry, seen);
                 return Ok(());
             }
             Fate::Read => {}
         }
-        match self.member(entry, seen, run, end, go_on) {
+        let read = match entry.depth() {
+            0 => self.member(entry, seen, run, end, go_on),
+            _ => self.member_in_base(entry, seen, run, go_on),
+        };
+        match read {
             Err(Error::Cancelled) => Err(Error::Cancelled),
             read => {
                 seen.damage = read.err().map(Box::new);
@@ -220,6 +269,28 @@ impl<'a, R: ReadAt> Looker<'a, R> {
         let checked = self.check_form(entry, &member, begins, seen);
         self.previous = Some(member);
         checked
+    }
+
+    /// Reads a member in a base. What else is in its streams is the business of that base.
+    fn member_in_base(
+        &mut self,
+        entry: &Entry,
+        seen: &mut Seen,
+        run: &Arc<Rereads>,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let archive = self.ground.archive;
+        let mut member = archive.member_of_batch(run, self.in_base.take(), entry, 0)?;
+        seen.read = entry.packed.unwrap_or(0);
+        seen.progress = entry.kind.size();
+        while member.next_piece()?.is_some() {
+            go_on()?;
+        }
+        member.check_form()?;
+        let checked = claims::check_metadata(member.header(), entry);
+        self.in_base = Some(member);
+        let placed = |kind| archive.placed(entry.depth(), claims::corrupt(entry, kind));
+        checked.map_err(placed)
     }
 
     /// Checks a member that was read against what plain tar would make of it. `begins` is where in

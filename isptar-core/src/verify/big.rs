@@ -74,7 +74,7 @@ impl Read {
             .map_or(Ok(()), Err)
             .and(self.padding)
             .and_then(|()| claims::check_metadata(member.header(), entry))
-            .map_err(|kind| claims::corrupt(entry, kind))
+            .map_err(|kind| member.placed(claims::corrupt(entry, kind)))
     }
 }
 
@@ -113,7 +113,12 @@ impl<R: ReadAt> Job<'_, R> {
             }
             let Some(Done::Chunk(done)) = lane.pop() else { break };
             self.tell.go_on()?;
-            self.run.count(done.chunk.offset, done.chunk.packed, done.chunk.real);
+            self.run.count(
+                done.chunk.member.depth,
+                done.chunk.offset,
+                done.chunk.packed,
+                done.chunk.real,
+            );
             let (bytes, len) = read.take(done);
             self.tell.progress(len);
             spare.push(bytes);

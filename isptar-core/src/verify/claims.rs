@@ -13,8 +13,8 @@ use crate::path::{PathReason, SafePath};
 pub(crate) struct Scope<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) bases: &'a [Base],
-    /// Where members end.
-    pub(crate) data_end: u64,
+    /// Where members end in the archive that the entry's is in, if that is known.
+    pub(crate) data_end: Option<u64>,
     pub(crate) is_classic: bool,
 }
 
@@ -63,10 +63,13 @@ fn check_place(scope: Scope<'_>, entry: &Entry) -> Result<(), FormatError> {
     }
     if location.depth > 0 {
         let known = scope.bases.iter().any(|base| base.depth == location.depth);
-        return if known { Ok(()) } else { Err(FormatError::Missing("base of the location")) };
+        if !known {
+            return Err(FormatError::Missing("base of the location"));
+        }
     }
     let len = entry.packed.filter(|&len| len > 0).ok_or(FormatError::Missing("packed"))?;
-    let (offset, end) = (location.offset, scope.data_end);
+    let Some(end) = scope.data_end else { return Ok(()) };
+    let offset = location.offset;
     match offset.checked_add(len) {
         Some(member_end) if member_end <= end => Ok(()),
         _ => Err(FormatError::OutOfBounds { what: "member", offset, len, end }),

@@ -1,5 +1,6 @@
 //! The job: the passes over the listing, the members in batches, and telling all of it in order.
 
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use super::survey::Survey;
 use super::tell::Tell;
 use super::tiles::Tiles;
 use super::{VerifyOptions, VerifyReport, classic, frame};
-use crate::archive::{Archive, ChunkReader, Rereads};
-use crate::error::Result;
+use crate::archive::{Archive, ChunkReader, Front, Rereads};
+use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::io::ReadAt;
 use crate::observe::Observer;
@@ -57,8 +58,10 @@ pub(super) fn verify<R: ReadAt>(
 ) -> Result<VerifyReport> {
     let mut tell = Tell::new(observer);
     let survey = Survey::take(archive, selection, &mut tell)?;
+    let missing =
+        if options.quick { HashSet::new() } else { missing_bases(&survey, archive, &mut tell)? };
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
-    let ground = Ground { archive, selection, options };
+    let ground = Ground { archive, selection, options, missing: &missing };
     let threads =
         if options.quick { NonZero::<usize>::MIN } else { parallel::threads(options.threads) };
     let state = || (Looker::new(ground), ChunkReader::strict(archive));
@@ -82,6 +85,23 @@ pub(super) fn verify<R: ReadAt>(
     })
 }
 
+/// Looks for the bases that members are in, and tells which are not there.
+fn missing_bases<R: ReadAt>(
+    survey: &Survey,
+    archive: &Archive<R>,
+    tell: &mut Tell<'_>,
+) -> Result<HashSet<u32>> {
+    let mut missing = HashSet::new();
+    for &depth in &survey.depths {
+        tell.go_on()?;
+        if let Err(error @ Error::NoBase { .. }) = archive.at_depth(depth) {
+            tell.no_base(&error);
+            missing.insert(depth);
+        }
+    }
+    Ok(missing)
+}
+
 /// What must be done in the order of the listing.
 pub(super) struct Job<'a, R> {
     pub(super) ground: Ground<'a, R>,
@@ -98,9 +118,8 @@ pub(super) struct Job<'a, R> {
     memory: usize,
     /// Whether its streams are before others that were read.
     is_back: bool,
-    /// The streams of the last entry that has some here, and where the furthest ones end.
-    last: Range<u64>,
-    end: u64,
+    /// The streams of the last entries that have some, and where the furthest ones end.
+    front: Front,
     /// Entries that were told.
     index: u64,
     tiles: Option<Tiles>,
@@ -119,8 +138,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
             bytes: 0,
             memory: 0,
             is_back: false,
-            last: 0..0,
-            end: 0,
+            front: Front::new(ground.archive.depths()),
             index: 0,
             tiles: None,
         }
@@ -167,50 +185,52 @@ impl<'a, R: ReadAt> Job<'a, R> {
 
     /// Takes the next entry into the batch, or hands that out before.
     fn take(&mut self, lane: &mut VerifyLane<'_>, entry: Entry) -> Result<()> {
-        let is_here = entry.location.is_some_and(|location| location.depth == 0);
-        let range = entry.claimed_range();
-        let in_group = is_here
-            && range == self.last
-            && entry.location.is_some_and(|location| location.zoffset > 0);
-        if in_group && self.batch.entries.len() >= GROUP {
-            let lead = self.batch.entries.last().cloned();
-            self.hand_out(lane, lead)?;
-        } else if !in_group {
-            let is_back = is_here && range.start < self.end;
+        let is_here = entry.depth() == 0 && entry.location.is_some();
+        let has_streams = is_here || self.ground.reads_base(&entry);
+        let beside = has_streams && self.front.is_beside(&entry);
+        if is_here && beside {
+            if self.batch.entries.len() >= GROUP {
+                let lead = self.batch.last_here();
+                self.hand_out(lane, lead)?;
+            }
+        } else {
+            let is_back = has_streams && !beside && self.front.is_back(&entry);
+            // A group may go on behind entries whose members are elsewhere.
+            let lead = |batch: &Batch| if is_here { None } else { batch.last_here() };
             let is_full = self.bytes >= BATCH_BYTES || self.batch.entries.len() >= BATCH;
             if is_full || self.is_back || is_back {
-                self.hand_out(lane, None)?;
+                self.hand_out(lane, lead(&self.batch))?;
             }
             self.is_back = is_back;
             if !is_back && entry.kind.size() >= BIG && self.is_read(&entry) {
-                self.hand_out(lane, None)?;
-                self.note_range(is_here, range);
+                self.hand_out(lane, lead(&self.batch))?;
+                self.note(has_streams, &entry);
                 if entry.chunks.is_some() {
                     return self.big(lane, &entry);
                 }
-                let batch = Batch { entries: vec![entry], end: self.end, ..Batch::default() };
-                return self.look_here(lane, batch);
+                return self.look_here(lane, Batch::of(entry, self.front.end()));
             }
         }
-        if is_here && !in_group {
-            let len = range.end.saturating_sub(range.start);
-            let len = len.saturating_add(entry.kind.size().min(BIG));
+        if has_streams && !beside {
+            let len = entry.packed.unwrap_or(0).saturating_add(entry.kind.size().min(BIG));
             self.bytes = self.bytes.saturating_add(len);
-            self.batch.end = self.batch.end.max(range.end);
         }
-        self.note_range(is_here, range);
+        if is_here {
+            self.batch.end = self.batch.end.max(entry.claimed_range().end);
+        }
+        self.note(has_streams, &entry);
         self.memory += ENTRY + entry.path.as_bytes().len();
         self.batch.entries.push(entry);
         Ok(())
     }
 
-    fn note_range(&mut self, is_here: bool, range: Range<u64>) {
-        if is_here {
+    fn note(&mut self, has_streams: bool, entry: &Entry) {
+        if has_streams {
             // A claim beyond the members is refused, so nothing is read there.
-            if range.end <= self.ground.archive.data_end() {
-                self.end = self.end.max(range.end);
+            if self.ground.archive.has_streams(entry) {
+                self.front.note_end(entry);
             }
-            self.last = range;
+            self.front.note_streams(entry);
         }
     }
 
@@ -285,7 +305,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
     pub(super) fn tell_entry(&mut self, entry: &Entry, mut seen: Seen) -> Result<()> {
         self.tell.go_on()?;
         let limits = self.ground.archive.limits();
-        let is_here = entry.location.is_some_and(|location| location.depth == 0);
+        let is_here = entry.depth() == 0 && entry.location.is_some();
         if let Some(tiles) = self.tiles.as_mut().filter(|_| is_here && seen.claims.is_none()) {
             for gap in tiles.place(entry, &mut self.tell) {
                 self.tell_gap(gap)?;
@@ -317,13 +337,16 @@ impl<'a, R: ReadAt> Job<'a, R> {
                     tell.damaged(&entry.path, error);
                 }
             }
-            Fate::InBase => tell.report.in_bases += 1,
+            Fate::InBase => tell.report.in_bases_unread += 1,
             Fate::Lost => tell.lost(entry),
             Fate::PassedBy if seen.meant => tell.whole(entry),
             Fate::PassedBy => {}
             Fate::Read => {
                 if entry.lost.is_some() {
                     tell.lost(entry);
+                }
+                if entry.depth() > 0 {
+                    tell.report.in_bases += 1;
                 }
                 tell.report.read = tell.report.read.saturating_add(seen.read);
                 tell.progress(seen.progress);

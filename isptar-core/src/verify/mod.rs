@@ -63,8 +63,13 @@ pub struct VerifyReport {
     pub missing: u64,
     /// Entries of what could not be stored when the archive was made.
     pub lost: u64,
-    /// Entries whose members are in bases; they are not looked at.
+    /// Of the members that were looked at, those in bases.
     pub in_bases: u64,
+    /// Entries whose members are in bases that were not looked at, because the run was quick or the
+    /// base is missing.
+    pub in_bases_unread: u64,
+    /// Bases that are needed and missing, or are others than they should be.
+    pub missing_bases: u64,
     /// Entries of names that stand again later; the last one counts.
     pub duplicates: u64,
     /// Bytes of content that were found good.
@@ -76,7 +81,14 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Returns whether nothing is wrong.
     pub fn is_good(&self) -> bool {
-        let bad = [self.damaged, self.strays, self.unnamed, self.beyond, self.missing];
+        let bad = [
+            self.damaged,
+            self.strays,
+            self.unnamed,
+            self.beyond,
+            self.missing,
+            self.missing_bases,
+        ];
         bad.iter().all(|&count| count == 0)
     }
 }
@@ -90,6 +102,8 @@ impl VerifyReport {
 ///    fill all that is between, so that none is there that no entry speaks of;
 /// 4. the members that `selection` means: every stream, header against entry, digest, and that
 ///    nothing else is in their streams.
+///
+/// Members in bases are read there as well. What else a base holds is for a job of its own.
 ///
 /// A classic archive has no digests, and headers that are not to be told apart: of it the CRC of
 /// all streams is checked, and that each file has its content.

@@ -1,7 +1,7 @@
 //! The first pass over the listing: is it in order, and what has to be known before members are
 //! looked at.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 
@@ -25,15 +25,18 @@ pub(super) struct Survey {
     /// Which of the things asked for are there.
     pub(super) met: HashSet<usize>,
     /// Names in the root that the listing's own name must differ from.
-    pub(super) reserved: std::collections::BTreeSet<Vec<u8>>,
+    pub(super) reserved: BTreeSet<Vec<u8>>,
     /// Whether every block could be read.
     pub(super) is_whole: bool,
     /// Blocks that could not be read: their entries are not known.
     pub(super) lost_blocks: u64,
+    known_depths: u32,
     entries: u64,
     content_size: u64,
     hashes: RandomState,
     pub(super) links: Links,
+    /// The depths of the bases that members are in which are meant.
+    pub(super) depths: BTreeSet<u32>,
     /// Of a listing that is not sorted: the last entry of each name.
     last: Option<HashMap<u64, u64>>,
 }
@@ -46,7 +49,8 @@ impl Survey {
         tell: &mut Tell<'_>,
     ) -> Result<Self> {
         let last = (!archive.info().sorted).then(HashMap::new);
-        let mut survey = Self { last, is_whole: true, ..Self::default() };
+        let known_depths = u32::try_from(archive.depths().saturating_sub(1)).unwrap_or(u32::MAX);
+        let mut survey = Self { last, is_whole: true, known_depths, ..Self::default() };
         let mut entries = archive.entries();
         while let Some(entry) = entries.next_ref() {
             tell.go_on()?;
@@ -67,7 +71,8 @@ impl Survey {
         error: &Error,
         tell: &mut Tell<'_>,
     ) -> Result<Self> {
-        let mut survey = Self { last: self.last.map(|_| HashMap::new()), ..Self::default() };
+        let last = self.last.map(|_| HashMap::new());
+        let mut survey = Self { last, known_depths: self.known_depths, ..Self::default() };
         for number in 0..archive.tables().blocks.len() {
             tell.go_on()?;
             let mut entries = archive.entries_of_block(number);
@@ -98,6 +103,11 @@ impl Survey {
         if meant {
             self.members += 1;
             self.bytes = self.bytes.saturating_add(entry.kind.size());
+            let depth = entry.location.map_or(0, |location| location.depth);
+            // What the tables do not know is told with the entry.
+            if depth > 0 && depth <= self.known_depths {
+                self.depths.insert(depth);
+            }
         }
         if entry.location.is_some() {
             self.content_size = self.content_size.saturating_add(entry.kind.size());

@@ -67,6 +67,12 @@ impl<'a> Tell<'a> {
         self.observer.event(Event::Damaged { range, error });
     }
 
+    /// Tells of a base that is missing, or is another.
+    pub(super) fn no_base(&mut self, error: &Error) {
+        self.report.missing_bases += 1;
+        self.observer.event(Event::Damaged { range: 0..0, error });
+    }
+
     /// Tells of damage that may have cost any number of members.
     pub(super) fn unnamed(&mut self, range: Range<u64>, error: &Error) {
         self.report.unnamed += 1;

@@ -87,6 +87,7 @@ fn damage_in_a_chunk_leaves_the_others() {
     let entry = archive.find(&"f".into()).unwrap().unwrap();
     let second =
         entry.range().unwrap().0 + entry.chunks.as_ref().unwrap().packed[..2].iter().sum::<u64>();
+    drop(archive);
     bytes[usize::try_from(second).unwrap() + 1000] ^= 4;
     let archive = Archive::open(bytes).unwrap();
     let mib = 1 << 20;

@@ -179,7 +179,11 @@ fn lines() -> Vec<Lie> {
         ("offset 2^64", location("0:1:18446744073709551616:0".into()), "location"),
         ("offset 2^64-1", location("0:1:18446744073709551615:0".into()), "ends after"),
         ("slice 2", location(format!("0:2:{at}:0")), "slice of a location"),
-        ("depth 1 without a base", location(format!("1:1:{at}:0")), "1 bases back"),
+        (
+            "depth 1 without a base",
+            location(format!("1:1:{at}:0")),
+            "base of the location is missing",
+        ),
         ("depth 2^32", location(format!("4294967296:1:{at}:0")), "location"),
         ("zoffset in the data", location(format!("0:1:{at}:512")), "corrupt member a"),
         ("zoffset at the end", location(format!("0:1:{at}:1024")), "tar header is missing"),

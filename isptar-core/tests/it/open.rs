@@ -26,7 +26,7 @@ fn short_reads_and_interrupts_change_nothing() {
 
     let (expected, ended) = scan(bytes.as_slice());
     ended.unwrap();
-    let (scanned, ended) = scan(StutteringReader(Stuttering::new(bytes), 0));
+    let (scanned, ended) = scan(StutteringReader(Stuttering::new(bytes.clone()), 0));
     ended.unwrap();
     assert!(scanned == expected);
 }

@@ -102,6 +102,7 @@ impl Whole {
         let contents =
             entries.iter().map(|entry| (entry.path.to_string(), content(entry))).collect();
         let data_end = usize::try_from(archive.info().data_size).unwrap();
+        drop(archive);
         Self { bytes, entries, contents, data_end }
     }
 
@@ -797,6 +798,7 @@ fn names_that_are_not_in_order_are_found_fast_though_much_is_missing() {
     let listing = archive.size() - data_end;
     assert!(blocks > 1);
     let data_end = usize::try_from(data_end).unwrap();
+    drop(archive);
     let mut damaged = bytes;
     damaged.drain(data_end / 2..data_end / 2 + data_end / 10);
     let counting = Counting::new(damaged);

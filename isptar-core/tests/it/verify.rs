@@ -784,6 +784,7 @@ fn what_was_asked_for_is_read() {
     let mut bytes = build(&some_members(), 0);
     let archive = Archive::open(bytes.as_slice()).unwrap();
     let bad = archive.find(&"d/file".into()).unwrap().unwrap().claimed_range();
+    drop(archive);
     bytes[usize::try_from(bad.start).unwrap() + 600] ^= 1;
     let archive = Archive::open(bytes).unwrap();
     for (paths, whole, failed) in [
@@ -847,6 +848,7 @@ fn of_a_damaged_listing_the_other_blocks_are_used() {
     let blocks = archive.tables().blocks.clone();
     assert!(blocks.len() > 2);
     let second = archive.info().data_size + 535 + blocks[0].packed;
+    drop(archive);
     let mut damaged = bytes;
     damaged[usize::try_from(second).unwrap() + 5000] ^= 1;
     let (report, heard) = checked(&damaged);

@@ -211,7 +211,11 @@ impl Job<'_> {
         let (expected, map) = match self.expected(old) {
             Ok(expected) => expected,
             Err(
-                error @ (Error::CorruptMember { .. } | Error::InBase { .. } | Error::Lost { .. }),
+                error @ (Error::CorruptMember { .. }
+                | Error::InBase { .. }
+                | Error::NoBase { .. }
+                | Error::ListingAlone
+                | Error::Lost { .. }),
             ) => {
                 self.fail(&found.path, &error, observer);
                 return Ok(false);
