@@ -199,19 +199,22 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             return Err(corrupt(entry, kind));
         }
         let data_end = archive.data_end();
-        let scope = Scope { limits: &self.limits, bases: &[], data_end, is_classic: false };
+        let scope =
+            Scope { limits: &self.limits, bases: &[], data_end: Some(data_end), is_classic: false };
         check_claims(scope, entry)
     }
 
     /// Returns the archive that many bases back.
     fn source(&mut self, depth: u32) -> Result<&mut Source<'a, R>> {
+        // A depth that the tables know is a small number.
+        let archive = self.archive.at_depth(depth)?;
         let index = usize::try_from(depth).unwrap_or(usize::MAX);
         if self.sources.len() <= index {
             self.sources.resize_with(index + 1, || None);
         }
         let slot = &mut self.sources[index];
         if slot.is_none() {
-            *slot = Some(Source::new(at_depth(self.archive, depth)?));
+            *slot = Some(Source::new(archive));
         }
         Ok(slot.as_mut().expect("it was just made"))
     }
@@ -307,10 +310,6 @@ impl Unit {
                 last.claimed_range() == entry.claimed_range() && place(last) < place(entry)
             })
     }
-}
-
-fn at_depth<R>(archive: &Archive<R>, depth: u32) -> Result<&Archive<R>> {
-    if depth == 0 { Ok(archive) } else { Err(Error::InBase { path: "".into(), depth }) }
 }
 
 /// Returns the headers that a member has by its entry, its attributes apart.
