@@ -17,6 +17,7 @@ use isptar_core::{CreateOptions, CreateReport, Patterns, create_with};
 use self::format::FormatArgs;
 use self::programs::ProgramArgs;
 use super::exclude::read_patterns;
+use super::heading;
 use super::store::{self, StoreArgs};
 use super::tree::TreeArgs;
 use super::user::UserArgs;
@@ -43,14 +44,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     tree: TreeArgs,
     /// Store what matches as it is: patterns as of --exclude, for what is compressed already
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = heading::STORED)]
     no_compress: Vec<String>,
     /// Write nothing; print what would be stored, and what is left out and why
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Let small members share streams of up to SIZE bytes of tar, at most 1M: smaller archives,
     /// and reading one member decodes its whole group [default: a stream for each member]
-    #[arg(long, value_name = "SIZE", value_parser = parse_group)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_group, help_heading = heading::STORED)]
     group_size: Option<NonZero<u64>>,
     /// Use N threads; the archive is the same for any number [default: one for each core]
     #[arg(long, value_name = "N")]

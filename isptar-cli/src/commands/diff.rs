@@ -12,6 +12,7 @@ use isptar_core::{
 };
 
 use super::exclude::{ExcludeArgs, read_patterns};
+use super::heading;
 use super::open::OpenArgs;
 use super::select::Wanted;
 use crate::difference;
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     exclude: ExcludeArgs,
     /// Stay on the file systems of what the archive has at its top
-    #[arg(short = 'x', long)]
+    #[arg(short = 'x', long, help_heading = heading::LEFT_OUT)]
     one_file_system: bool,
     /// Read files of the same size and compare their contents
     #[arg(long)]

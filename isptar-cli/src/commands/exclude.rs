@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use isptar_core::Patterns;
 
+use super::heading;
 use crate::failure::Failure;
 use crate::input::{is_stdin, shown};
 
@@ -14,10 +15,10 @@ use crate::input::{is_stdin, shown};
 pub(crate) struct ExcludeArgs {
     /// Leave out what matches: as in gitignore, a pattern with a / in front or within is anchored
     /// at the root of the tree, ! takes back
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = heading::LEFT_OUT)]
     exclude: Vec<String>,
     /// Read patterns from FILE, one a line; - is standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::LEFT_OUT)]
     exclude_from: Vec<PathBuf>,
     /// The patterns and files of patterns, in the order of the command line.
     #[arg(skip)]

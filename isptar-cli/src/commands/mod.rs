@@ -20,3 +20,13 @@ mod select;
 mod store;
 mod tree;
 mod user;
+
+/// Headings of options in help.
+mod heading {
+    /// What of a tree is not looked at.
+    pub(super) const LEFT_OUT: &str = "What is left out";
+    /// What the archive is like.
+    pub(super) const STORED: &str = "How it is stored";
+    /// What programs do.
+    pub(super) const PROGRAMS: &str = "Programs";
+}

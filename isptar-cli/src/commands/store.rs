@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use isptar_core::format::text::digest_text;
 use isptar_core::{CreateOptions, CreateReport, FileSink, Sink, WriteSink};
 
+use super::heading;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::is_stdin;
@@ -21,17 +22,17 @@ use crate::ui::{Ui, stdout_file};
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArgs {
     /// Compression level: 0 stores, 12 is the smallest
-    #[arg(long, value_name = "LEVEL", default_value_t = 6,
+    #[arg(long, value_name = "LEVEL", default_value_t = 6, help_heading = heading::STORED,
           value_parser = clap::value_parser!(u8).range(0..=12))]
     pub(crate) level: u8,
     /// Leave out extended attributes, ACLs and SELinux labels
-    #[arg(long)]
+    #[arg(long, help_heading = heading::STORED)]
     pub(crate) no_xattrs: bool,
     /// Make the same bytes of the same tree: no clock, no inode numbers, no names of owners
-    #[arg(long)]
+    #[arg(long, help_heading = heading::STORED)]
     pub(crate) reproducible: bool,
     /// Directory for temporary files [default: that of ARCHIVE]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = heading::STORED)]
     pub(crate) spool_dir: Option<PathBuf>,
     /// Print one JSON object a line: members, warnings, errors, the summary last
     #[arg(long)]

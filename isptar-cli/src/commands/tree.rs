@@ -9,6 +9,7 @@ use clap::ArgMatches;
 use isptar_core::CreateOptions;
 
 use super::exclude::ExcludeArgs;
+use super::heading;
 use crate::failure::Failure;
 
 /// Where a tree is, and what is left out of it.
@@ -20,13 +21,13 @@ pub(crate) struct TreeArgs {
     #[command(flatten)]
     exclude: ExcludeArgs,
     /// Leave out the contents of directories that have a CACHEDIR.TAG
-    #[arg(long)]
+    #[arg(long, help_heading = heading::LEFT_OUT)]
     exclude_caches: bool,
     /// Leave out the contents of directories that have a file NAME
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = heading::LEFT_OUT)]
     exclude_if_present: Vec<OsString>,
     /// Stay on the file systems of the PATHs
-    #[arg(short = 'x', long)]
+    #[arg(short = 'x', long, help_heading = heading::LEFT_OUT)]
     one_file_system: bool,
 }
 

@@ -117,6 +117,22 @@ fn standard_input_becomes_a_member_without_any_path() {
 }
 
 #[test]
+fn classic_archives_take_what_programs_print() {
+    let world = World::with_tree();
+    for (name, rows) in [("a.tar.gz", "700000"), ("b.tar.gz", "7")] {
+        let command = format!("tree/b.sql=seq {rows}");
+        let hook = "tree/sub=touch tree/sub/locked";
+        let args = ["create", "--format", "classic", name, "tree", "--hook", hook];
+        world.run(&[&args[..], &["--command", &command]].concat()).with_status(0);
+        let seq = world.script(&format!("seq {rows}")).with_status(0);
+        assert!(world.run(&["cat", name, "tree/b.sql"]).with_status(0).out == seq.out);
+        world.run(&["verify", name]).with_status(0);
+        let Some(done) = world.tool("tar", &["-xzOf", name, "tree/b.sql"], b"") else { continue };
+        assert!(done.with_status(0).out == seq.out);
+    }
+}
+
+#[test]
 fn parts_are_members_of_their_own() {
     let world = World::new();
     let command = "dump=seq 200000";

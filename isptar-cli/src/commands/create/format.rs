@@ -3,6 +3,7 @@
 use isptar_core::CreateOptions;
 use isptar_core::format::entry::Dialect;
 
+use super::super::heading;
 use crate::failure::Failure;
 
 /// Options of the layout.
@@ -10,7 +11,8 @@ use crate::failure::Failure;
 pub(crate) struct FormatArgs {
     /// Layout of the archive: that of the original program, which reads it, is classic. It has no
     /// extended attributes, digests, fractions of seconds, nor times of directories and links
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Isptar)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Isptar,
+          help_heading = heading::STORED)]
     format: Format,
 }
 

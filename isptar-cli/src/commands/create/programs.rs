@@ -12,6 +12,7 @@ use isptar_core::source::Names;
 use isptar_core::{CreateOptions, Extras, Kind, MemberHeader, Timestamp};
 use rustix::process::{getegid, geteuid};
 
+use super::super::heading;
 use crate::failure::Failure;
 use crate::limits::parse_value;
 use crate::patient::Patient;
@@ -23,17 +24,17 @@ use crate::ui::stdin_file;
 pub(crate) struct ProgramArgs {
     /// Run CMD before anything at or below PREFIX is read, and again after: its words are split
     /// as by a shell, but none is run; {stage} is before or after, {prefix} is PREFIX
-    #[arg(long, value_name = "PREFIX=CMD")]
+    #[arg(long, value_name = "PREFIX=CMD", help_heading = heading::PROGRAMS)]
     hook: Vec<Named>,
     /// Store what CMD prints as the member NAME; when it fails, no archive is made
-    #[arg(long, value_name = "NAME=CMD")]
+    #[arg(long, value_name = "NAME=CMD", help_heading = heading::PROGRAMS)]
     command: Vec<Named>,
     /// Store standard input as the member NAME
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = heading::PROGRAMS)]
     stdin_name: Option<PathBuf>,
     /// Store what --command and --stdin-name bring in parts of SIZE bytes, NAME.000, NAME.001...:
     /// no more than one is kept in the spool directory
-    #[arg(long, value_name = "SIZE", value_parser = parse_part)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_part, help_heading = heading::PROGRAMS)]
     command_parts: Option<NonZero<u64>>,
 }
 
