@@ -240,7 +240,9 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
         }
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::TooFewHandles { .. } => Some("ulimit -n raises the limit"),
-        Error::NothingStored => Some("an archive that was there is unchanged"),
+        Error::NothingStored | Error::Supply { .. } => {
+            Some("an archive that was there is unchanged")
+        }
         Error::AlreadyIsptar => Some("a copy is made with cp"),
         Error::Foreign { .. } => {
             Some("isptar convert makes an archive of it, as far as it is whole")

@@ -52,6 +52,10 @@ fn create_reads_as_another_user() {
     let number = nobody.to_string();
     world.run(&["create", "b.tar.gz", "tree", "--user", &number]).with_status(3);
     world.run(&["create", "c.tar.gz", "tree"]).with_status(0);
+    // So do programs.
+    let args = ["create", "d.tar.gz", "--command", "who=id -un", "--user", "nobody"];
+    world.run(&args).with_status(0);
+    assert_eq!(world.run(&["cat", "d.tar.gz", "who"]).with_status(0).text(), "nobody\n");
 }
 
 #[test]
