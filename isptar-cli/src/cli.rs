@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    cat, completions, convert, create, diff, extract, info, ls, man, receive, repair, send, verify,
+    append, cat, completions, convert, create, diff, extract, info, ls, man, merge, receive,
+    repair, send, split, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -62,6 +63,9 @@ enum Command {
     Diff(diff::Args),
     Convert(convert::Args),
     Repair(repair::Args),
+    Append(append::Args),
+    Merge(merge::Args),
+    Split(split::Args),
     Send(send::Args),
     Receive(receive::Args),
     Completions(completions::Args),
@@ -100,6 +104,7 @@ fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&matches)?;
     match (&mut cli.command, matches.subcommand()) {
         (Command::Create(create), Some((_, matches))) => create.order_patterns(matches),
+        (Command::Append(append), Some((_, matches))) => append.order_patterns(matches),
         (Command::Diff(diff), Some((_, matches))) => diff.order_patterns(matches),
         (Command::Send(send), Some((_, matches))) => send.order_patterns(matches),
         _ => {}
@@ -146,6 +151,9 @@ impl Command {
             Self::Repair(args) => repair::run(args, ui),
             Self::Send(args) => send::run(args, ui),
             Self::Receive(args) => receive::run(args, ui),
+            Self::Append(args) => append::run(args, ui),
+            Self::Merge(args) => merge::run(args, ui),
+            Self::Split(args) => split::run(args, ui),
             Self::Completions(args) => completions::run(args, ui),
             Self::Man(args) => man::run(args, ui),
         }

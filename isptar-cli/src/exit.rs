@@ -51,6 +51,8 @@ impl Exit {
             | Error::BadPattern { .. }
             | Error::NothingStored
             | Error::TooFewHandles { .. }
+            | Error::NoParts
+            | Error::Part { .. }
             | Error::AlreadyIsptar => Self::Usage,
             Error::Corrupt { .. }
             | Error::NotIsptar(_)
@@ -62,7 +64,10 @@ impl Exit {
             | Error::NothingWhole { .. }
             | Error::Limit { .. }
             | Error::Input { .. } => Self::NotAnArchive,
-            Error::NoBase { .. } | Error::ListingAlone | Error::Slice(_) => Self::Base,
+            Error::NoBase { .. }
+            | Error::NotABase { .. }
+            | Error::ListingAlone
+            | Error::Slice(_) => Self::Base,
             Error::Hook { .. } | Error::Supply { .. } => Self::Hook,
             Error::Remote(RemoteError::Untold) => Self::Warnings,
             Error::Remote(_)
@@ -77,7 +82,10 @@ impl Exit {
     /// Returns the status of a run in which single members failed with `error`.
     pub(crate) fn of_member(error: &Error) -> Self {
         match error.unplaced() {
-            Error::NoBase { .. } | Error::ListingAlone | Error::Slice(_) => Self::Base,
+            Error::NoBase { .. }
+            | Error::NotABase { .. }
+            | Error::ListingAlone
+            | Error::Slice(_) => Self::Base,
             _ => Self::Incomplete,
         }
     }

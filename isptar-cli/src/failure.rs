@@ -117,6 +117,12 @@ pub(crate) enum Failure {
         /// The archive to be written, or its temporary name.
         new: PathBuf,
     },
+    /// A file is there, and was not to be replaced.
+    #[error("{} is there already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// No byte of the file is in the range.
     #[error("{path} has {size} bytes, the range begins at {start}")]
     Range {
@@ -164,6 +170,7 @@ impl Failure {
             Self::Stdout(_)
             | Self::Write { .. }
             | Self::Signals(_)
+            | Self::Exists { .. }
             | Self::Connect(_)
             | Self::Via { .. } => Exit::Destination,
             Self::PatternFile { .. }
@@ -195,6 +202,7 @@ impl Failure {
             Self::Archive { name, error } => return archive_hint(name, error),
             Self::SameFile { .. } => "it would be written over: name another file",
             Self::ActAs { .. } => "only root can",
+            Self::Exists { .. } => "--overwrite replaces it",
             Self::Terminal => "name a file, or redirect standard output",
             Self::NoConnection => "--via CMD runs what connects to the other side",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",

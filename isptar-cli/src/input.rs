@@ -190,6 +190,15 @@ pub(crate) fn open(path: &Path, args: &OpenArgs, ui: &Ui) -> Result<Input, Failu
     Ok(Input::Foreign(Box::new(tar), packing))
 }
 
+/// Opens an archive that must have a listing.
+pub(crate) fn open_listed(path: &Path, args: &OpenArgs) -> Result<Listed, Failure> {
+    let Some(slices) = open_slices(path, args)? else {
+        let source = io::Error::other("it is no file, and this reads here and there");
+        return Err(failed(path)(source));
+    };
+    Archive::open_with(slices, args.limits()).map_err(|error| Failure::from(error).named(path))
+}
+
 /// Says why an input is not read by its listing.
 pub(crate) fn unlisted(path: &Path, args: &OpenArgs) -> String {
     if is_stdin(path) {

@@ -119,6 +119,16 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    fn replaced(&mut self, path: &MemberPath) {
+        if self.telling.json {
+            let mut object = json::object("replaced");
+            json::put_bytes(&mut object, "path", path.as_bytes());
+            self.write(&json::line(object));
+        } else if self.telling.names {
+            self.aside(|ui| ui.note(&format!("replaced {path}")));
+        }
+    }
+
     fn failed(&mut self, path: &MemberPath, error: &Error) {
         self.worst = self.worst.max(Exit::of_member(error));
         if self.telling.json {
@@ -291,6 +301,7 @@ impl Observer for Reporter<'_> {
             }
             Event::Done { entry } => self.done(entry),
             Event::LeftOut { path, reason } => self.left_out(path, reason),
+            Event::Replaced { path } => self.replaced(path),
             Event::Failed { path, error } => self.failed(path, error),
             Event::Damaged { range, error } => self.damaged(&range, error),
             Event::Warning { path, warning } => self.warning(path, warning),

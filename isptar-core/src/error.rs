@@ -187,9 +187,31 @@ pub enum Error {
         /// Bytes that were searched.
         size: u64,
     },
+    /// An archive that is to be merged with another is none of its bases.
+    #[error(
+        "the archive with the identity {actual} is no base of the one with the identity {newest}, \
+         which has {bases}"
+    )]
+    NotABase {
+        /// The identity of the newest archive.
+        newest: String,
+        /// The identity of the one that is none of its bases.
+        actual: String,
+        /// How many bases the newest has.
+        bases: usize,
+    },
+    /// Members can be added only where all are in the order of names.
+    #[error("the members of this archive are not in the order of names, so none can be added")]
+    Unordered,
     /// The archive was not made by merging several.
     #[error("the archive has no parts")]
     NoParts,
+    /// The archive has no part of this name.
+    #[error("no part named {name}")]
+    NoPart {
+        /// The name, escaped for display.
+        name: String,
+    },
     /// A part of a merged archive cannot be what it should be.
     #[error("part {name}: {problem}")]
     Part {

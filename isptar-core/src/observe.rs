@@ -53,6 +53,11 @@ pub enum Event<'a> {
         /// Why.
         reason: LeftOut,
     },
+    /// A member of the old archive is not in the new one: what was stored took its place.
+    Replaced {
+        /// Its name.
+        path: &'a MemberPath,
+    },
     /// A member could not be stored or restored; the job goes on.
     Failed {
         /// Its name.

@@ -5,25 +5,23 @@ mod programs;
 
 use std::fs::Metadata;
 use std::io;
-use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ArgMatches;
 use isptar_core::create::plan_with;
-use isptar_core::{CreateOptions, CreateReport, Patterns, create_with};
+use isptar_core::{CreateOptions, CreateReport, create_with};
 
 use self::format::FormatArgs;
 use self::programs::ProgramArgs;
 use super::exclude::read_patterns;
-use super::heading;
+use super::pack::PackArgs;
 use super::store::{self, StoreArgs};
 use super::tree::TreeArgs;
 use super::user::UserArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::limits::parse_value;
 use crate::reporter::{Reporter, Stream};
 use crate::signals::Signals;
 use crate::ui::Ui;
@@ -43,19 +41,11 @@ pub(crate) struct Args {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     tree: TreeArgs,
-    /// Store what matches as it is: patterns as of --exclude, for what is compressed already
-    #[arg(long, value_name = "GLOB", help_heading = heading::STORED)]
-    no_compress: Vec<String>,
     /// Write nothing; print what would be stored, and what is left out and why
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Let small members share streams of up to SIZE bytes of tar, at most 1M: smaller archives,
-    /// and reading one member decodes its whole group [default: a stream for each member]
-    #[arg(long, value_name = "SIZE", value_parser = parse_group, help_heading = heading::STORED)]
-    group_size: Option<NonZero<u64>>,
-    /// Use N threads; the archive is the same for any number [default: one for each core]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    pack: PackArgs,
     #[command(flatten)]
     programs: ProgramArgs,
     #[command(flatten)]
@@ -94,18 +84,10 @@ impl Args {
         }
         let mut options = self.store.to_options(&self.archive, now);
         self.tree.fill(&mut options, read)?;
-        options.no_compress = Patterns::new(&self.no_compress)?;
-        options.threads = self.threads;
-        options.group_size = self.group_size;
+        self.pack.fill(&mut options)?;
         self.format.apply(&mut options)?;
         Ok(options)
     }
-}
-
-fn parse_group(text: &str) -> Result<NonZero<u64>, String> {
-    let most = CreateOptions::MAX_GROUP_SIZE;
-    let size = NonZero::new(parse_value(text)?).filter(|size| size.get() <= most);
-    size.ok_or_else(|| format!("a group has from 1 byte to 1M, which is {most} bytes"))
 }
 
 /// Runs `isptar create`.
@@ -160,6 +142,7 @@ mod tests {
     use super::*;
     use crate::cli::parse_create;
     use isptar_core::format::entry::Dialect;
+    use std::num::NonZero;
     use std::time::UNIX_EPOCH;
 
     fn options(args: &[&str]) -> Result<CreateOptions, Failure> {

@@ -1,5 +1,6 @@
 //! One module a command: its arguments, the job, what is printed.
 
+pub(crate) mod append;
 pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -9,13 +10,17 @@ pub(crate) mod extract;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod merge;
 pub(crate) mod open;
 pub(crate) mod receive;
 pub(crate) mod repair;
 pub(crate) mod send;
+pub(crate) mod split;
 pub(crate) mod verify;
 
 mod exclude;
+mod pack;
+mod rewrite;
 mod select;
 mod store;
 mod tree;

@@ -15,6 +15,7 @@ mod interop;
 mod kill;
 mod limits;
 mod memory;
+mod merge;
 mod program;
 mod programs;
 mod remote;

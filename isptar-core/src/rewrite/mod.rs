@@ -6,9 +6,12 @@
 //! rest with what its entry claims. The digests of the listing go along, so that whoever reads a
 //! member finds damage that was copied; [`RewriteOptions::verify`] finds it before.
 
+mod append;
 mod copier;
+mod merge;
 mod parts;
 mod regroup;
+mod respell;
 mod split;
 
 use std::path::PathBuf;
@@ -19,7 +22,9 @@ use crate::format::gzip;
 use crate::io::ReadAt;
 use crate::writer::{WriterOptions, Written};
 
+pub use append::{AppendReport, append, plan_append};
 use copier::Copied;
+pub use merge::{attach_chain, merge};
 pub use parts::{Part, PartInfo, merge_parts, parts_of};
 pub(crate) use regroup::{Regroup, is_here};
 pub use split::{PartSinks, split};

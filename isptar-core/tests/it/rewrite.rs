@@ -4,13 +4,15 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use isptar_core::rewrite::{
-    Part, PartInfo, PartSinks, RewriteOptions, RewriteReport, merge_parts, parts_of, split,
+    AppendReport, Part, PartInfo, PartSinks, RewriteOptions, RewriteReport, append, merge_parts,
+    parts_of, split,
 };
 use isptar_core::{
-    Archive, Error, Observer, Result, Selection, Sink, VerifyOptions, WriteSink, verify,
+    Archive, CreateOptions, Entry, Error, Kind, Observer, Result, Selection, Sink, VerifyOptions,
+    WriteSink, create, verify,
 };
 
-use crate::support::{build, dir, entries, every_kind, file, level, link, noise, plain_tar};
+use crate::support::{build, dir, entries, every_kind, file, level, link, noise, plain_tar, read};
 
 type Named<'a> = (&'a str, &'a [u8]);
 
@@ -198,4 +200,156 @@ fn verifying_finds_damage_before_it_is_copied() {
         let error = merged_with(&[("a", &damaged)], &options).unwrap_err();
         assert_eq!(error.member(), Some(&entry.path));
     }
+}
+
+/// A tree, and an archive of it.
+struct Tree {
+    dir: tempfile::TempDir,
+    archive: Vec<u8>,
+}
+
+impl Tree {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let tree = Self { dir: tempfile::tempdir().unwrap(), archive: Vec::new() };
+        tree.write(files);
+        tree
+    }
+
+    fn write(&self, files: &[(&str, &[u8])]) {
+        for (name, bytes) in files {
+            let path = self.dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn link(&self, name: &str, to: &str) {
+        std::fs::hard_link(self.dir.path().join(to), self.dir.path().join(name)).unwrap();
+    }
+
+    fn options(&self, group: Option<u64>) -> CreateOptions {
+        let mut options = CreateOptions::default();
+        options.directory = self.dir.path().to_path_buf();
+        options.created = Some(1_000_000_000);
+        options.group_size = group.and_then(std::num::NonZero::new);
+        options
+    }
+
+    fn create(&mut self, group: Option<u64>) {
+        let mut bytes = Vec::new();
+        let mut sink = WriteSink::new(&mut bytes);
+        create(&mut sink, &[".".into()], &self.options(group), &mut ()).unwrap();
+        drop(sink);
+        self.archive = bytes;
+    }
+
+    fn append(&self, paths: &[&str], group: Option<u64>) -> (Vec<u8>, AppendReport) {
+        let (mut bytes, old) = (Vec::new(), Archive::open(&self.archive).unwrap());
+        let paths: Vec<_> = paths.iter().map(std::path::PathBuf::from).collect();
+        let mut sink = WriteSink::new(&mut bytes);
+        let (create, options) = (self.options(group), RewriteOptions::default());
+        let report = append(&mut sink, &old, &paths, &create, &options, &mut ()).unwrap();
+        assert_whole(&bytes);
+        assert!(Archive::open(&bytes).unwrap().info().sorted);
+        (bytes, report)
+    }
+}
+
+/// Returns names and contents, of hard links too.
+fn contents(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let archive = Archive::open(bytes).unwrap();
+    let files = entries(&archive).into_iter().filter(|entry| entry.kind != Kind::Directory);
+    let read = |entry: Entry| (entry.path.to_string(), read(&archive, &entry).unwrap());
+    files.map(read).collect()
+}
+
+fn shown(contents: &[(String, Vec<u8>)]) -> String {
+    let show = |(name, bytes): &(String, Vec<u8>)| {
+        format!("{name}={}", String::from_utf8_lossy(&bytes[..bytes.len().min(9)]))
+    };
+    contents.iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn appended_members_stand_in_order_and_take_the_place_of_old_ones() {
+    for group in [None, Some(1 << 16)] {
+        let mut tree =
+            Tree::new(&[("a", b"old a"), ("c/x", b"x"), ("c/y", b"old y"), ("e", b"old e")]);
+        tree.create(group);
+        tree.write(&[("b", b"new b"), ("c/y", b"new y"), ("f/g", b"g")]);
+        let (bytes, report) = tree.append(&["b", "c/y", "f"], group);
+        let expected = "a=old a b=new b c/x=x c/y=new y e=old e f/g=g";
+        assert_eq!(shown(&contents(&bytes)), expected);
+        assert_eq!((report.replaced, report.stored.members), (1, 4));
+        assert_eq!(report.archive.members, 9);
+        // Of groups, only those that are torn apart are packed again.
+        assert_eq!(report.archive.repacked > 0, group.is_some(), "{report:?}");
+        assert_eq!(Archive::open(&bytes).unwrap().info().created, Some(1_000_000_000));
+    }
+}
+
+#[test]
+fn streams_are_copied_and_not_packed_again() {
+    let mut tree = Tree::new(&[("big", &noise(3 << 20, 3)), ("small", b"s")]);
+    tree.create(None);
+    tree.write(&[("new", b"n")]);
+    let (bytes, report) = tree.append(&["new"], None);
+    assert_eq!(report.archive.repacked, 0);
+    let (old, new) = (Archive::open(&tree.archive).unwrap(), Archive::open(&bytes).unwrap());
+    for entry in entries(&old) {
+        let copied = new.find(&entry.path).unwrap().unwrap();
+        let [from, to] = [&entry, &copied].map(|entry| {
+            let range = entry.claimed_range();
+            usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()
+        });
+        assert!(tree.archive[from] == bytes[to], "{}", entry.path);
+        assert_eq!(Entry { location: entry.location, ..copied }, entry);
+    }
+}
+
+#[test]
+fn files_keep_their_content_when_their_first_name_is_replaced() {
+    for (content, group) in
+        [(b"shared".to_vec(), None), (b"shared".to_vec(), Some(1 << 16)), (noise(3 << 20, 9), None)]
+    {
+        let mut tree = Tree::new(&[("a", &content), ("k", b"other")]);
+        tree.link("m", "a");
+        tree.link("z", "a");
+        tree.create(group);
+        std::fs::remove_file(tree.dir.path().join("a")).unwrap();
+        tree.write(&[("a", b"not shared")]);
+        let (bytes, report) = tree.append(&["a"], group);
+        assert!(report.archive.repacked >= 2, "{report:?}");
+        let names = ["m", "z"].map(|name| (name.to_owned(), content.clone()));
+        let expected = [("a".to_owned(), b"not shared".to_vec()), ("k".into(), b"other".to_vec())];
+        assert!(contents(&bytes) == [&expected[..], &names].concat());
+        let z = Archive::open(&bytes).unwrap().find(&"z".into()).unwrap().unwrap();
+        assert_eq!(z.kind, Kind::HardLink { target: "m".into() });
+    }
+}
+
+#[test]
+fn nothing_old_stays_below_a_file_or_above_a_new_member() {
+    let mut tree = Tree::new(&[("d/x", b"x"), ("d/y/z", b"z"), ("f", b"file"), ("g", b"g")]);
+    tree.create(None);
+    std::fs::remove_dir_all(tree.dir.path().join("d")).unwrap();
+    std::fs::remove_file(tree.dir.path().join("f")).unwrap();
+    tree.write(&[("d", b"now a file"), ("f/in", b"in")]);
+    let (bytes, report) = tree.append(&["d", "f/in"], None);
+    assert_eq!(shown(&contents(&bytes)), "d=now a fil f/in=in g=g");
+    assert_eq!(report.replaced, 5);
+}
+
+#[test]
+fn members_are_added_only_where_names_are_in_order() {
+    let tree = Tree::new(&[("a", b"a")]);
+    let merged = merged(&[("x", &build(&[file("a", b"1")], 6))]);
+    let old = Archive::open(&merged).unwrap();
+    let (mut bytes, options) = (Vec::new(), RewriteOptions::default());
+    let mut sink = WriteSink::new(&mut bytes);
+    let paths = ["a".into()];
+    let refused = append(&mut sink, &old, &paths, &tree.options(None), &options, &mut ());
+    assert!(matches!(refused, Err(Error::Unordered)));
+    drop(sink);
+    assert!(bytes.is_empty());
 }
