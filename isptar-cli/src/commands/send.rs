@@ -178,6 +178,6 @@ mod tests {
         report.sent.members = 2;
         report.unchanged = 7;
         let text = summary_line(&report);
-        assert!(text.starts_with("sent 2 members, 0 B, 7 unchanged, 0 unreadable"), "{text}");
+        assert!(text.starts_with("sent 2 members, 0 bytes, 7 unchanged, 0 unreadable"), "{text}");
     }
 }

@@ -24,7 +24,7 @@ const INCOMPLETE: &[u8] = b"incomplete";
 /// An archive that is to be a part of another.
 #[derive(Debug, Clone)]
 pub struct Part<'a, R> {
-    /// What the part is called: see [`check_name`]. The parts of an archive that has such keep
+    /// What the part is called: one path component. The parts of an archive that has such keep
     /// their names, and this is not looked at.
     pub name: Vec<u8>,
     /// The archive, with its bases.
