@@ -10,7 +10,7 @@ use crate::writer::{ArchiveWriter, ClassicWriter, OpenMember, Written};
 
 /// An archive that is being written. Members come packed as its layout has them: see
 /// [`super::batch::Worker`].
-pub(super) trait Layout {
+pub(crate) trait Layout {
     /// A member of several chunks that is being written.
     type Open;
 

@@ -12,7 +12,7 @@ mod extras;
 pub(crate) mod file;
 pub(crate) mod holes;
 pub(crate) mod item;
-mod layout;
+pub(crate) mod layout;
 pub(crate) mod moved;
 mod plan;
 mod store;

@@ -14,6 +14,7 @@ use super::message::{ClientHello, Done, Published, ServerHello, parse_want};
 use super::wire::{Incoming, Outgoing};
 use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
+use crate::format::entry::Dialect;
 use crate::observe::Observer;
 use crate::source::Walk;
 
@@ -79,7 +80,7 @@ fn converse<W: Write>(
     output.send(FrameKind::Hello, &hello.encode())?;
     output.flush()?;
     let wishes = inbox.hello()?;
-    let create = as_wished(options, wishes.reproducible, wishes.no_xattrs);
+    let create = as_wished(options, &wishes);
     let own_files = match (&options.machine, &wishes.machine) {
         (Some(here), Some(there)) if here == there => wishes.own_files.clone(),
         _ => Vec::new(),
@@ -129,10 +130,11 @@ fn finish<W: Write>(
 }
 
 /// Returns the options of reading the tree, as the server wishes it.
-fn as_wished(options: &SendOptions, reproducible: bool, no_xattrs: bool) -> CreateOptions {
+fn as_wished(options: &SendOptions, wishes: &ServerHello) -> CreateOptions {
     let mut create = options.create.clone();
-    create.reproducible = reproducible;
-    create.xattrs &= !no_xattrs;
+    create.reproducible = wishes.reproducible;
+    create.xattrs &= !wishes.no_xattrs;
+    create.dialect = if wishes.classic { Dialect::Classic } else { Dialect::Isptar };
     create
 }
 

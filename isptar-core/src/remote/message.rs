@@ -25,6 +25,8 @@ pub struct ServerHello {
     pub machine: Option<String>,
     /// The archive shall not tell two copies of a tree apart.
     pub reproducible: bool,
+    /// The archive is one in the original program's layout, which has no holes and no attributes.
+    pub classic: bool,
     /// Extended attributes, ACLs and labels are not wanted.
     pub no_xattrs: bool,
     /// Offers shall have the digests of files.
@@ -158,6 +160,7 @@ impl ServerHello {
         let mut lines = Lines::default();
         lines.some("machine", self.machine.as_ref());
         lines.flag("reproducible", self.reproducible);
+        lines.flag("classic", self.classic);
         lines.flag("no_xattrs", self.no_xattrs);
         lines.flag("digests", self.digests);
         lines.flag("attributes", self.attributes);
@@ -178,6 +181,7 @@ impl ServerHello {
             match key {
                 "machine" => hello.machine = words(value),
                 "reproducible" => hello.reproducible = flag("reproducible", value)?,
+                "classic" => hello.classic = flag("classic", value)?,
                 "no_xattrs" => hello.no_xattrs = flag("no_xattrs", value)?,
                 "digests" => hello.digests = flag("digests", value)?,
                 "attributes" => hello.attributes = flag("attributes", value)?,
@@ -436,6 +440,7 @@ mod tests {
         let server = ServerHello {
             machine: None,
             reproducible: true,
+            classic: true,
             no_xattrs: false,
             digests: true,
             attributes: true,

@@ -8,13 +8,17 @@
 //! Neither side trusts the other: the server takes names only into the archive, and the client
 //! reads only what it has offered itself.
 
+mod classic;
 mod client;
 mod error;
 pub mod frame;
 pub mod message;
+mod pack;
 mod server;
+mod store;
 mod wire;
 
+pub use classic::{receive_classic, send_classic};
 pub use client::{SendOptions, SendReport, send};
 pub use error::RemoteError;
 pub use server::{ReceiveOptions, receive};

@@ -1,8 +1,5 @@
 //! The server: says what it wants, and makes an archive of what comes.
 
-mod pack;
-mod store;
-
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 
@@ -12,20 +9,18 @@ use super::frame::FrameKind;
 use super::message::{
     ClientHello, Done, End, Member, Published, ServerHello, encode_want, parse_offer,
 };
+use super::pack::Received;
+use super::store::{Conversation, Store, make_archive};
 use super::wire::{Incoming, Outgoing};
+use crate::create::layout::Layout;
 use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, FormatError, Result};
 use crate::format::chunk_size;
-use crate::format::entry::Entry;
+use crate::format::entry::{Dialect, Entry};
 use crate::io::Sink;
 use crate::limits::Limits;
 use crate::observe::Observer;
-use crate::parallel::{in_order, threads};
 use crate::path::{MemberPath, SafePath};
-use crate::writer::ArchiveWriter;
-
-use pack::{Packer, Received};
-use store::Store;
 
 /// How an archive is made of what a client sends.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +74,7 @@ fn serve<R: Read, W: Write>(
     let hello = ServerHello {
         machine: options.machine.clone(),
         reproducible: options.create.reproducible,
+        classic: options.create.dialect == Dialect::Classic,
         no_xattrs: !options.create.xattrs,
         digests: false,
         attributes: false,
@@ -91,25 +87,31 @@ fn serve<R: Read, W: Write>(
     let client = client.map_err(|kind| input.corrupt(kind))?;
     let mut create = options.create.clone();
     create.created = client.created;
-    let writer = ArchiveWriter::new(sink, &create.writer())?;
-    let level = create.level;
-    in_order(
-        threads(create.threads),
-        || Packer::new(level),
-        Packer::work,
-        |lane| {
-            let store = Store::new(writer, lane, create.no_compress, observer);
-            Server { input, output, store, queue: Queue::default(), limits: Limits::default() }
-                .run()
-        },
-    )
+    let queue = Queue::default();
+    let serving = Serving { input, output, queue, limits: Limits::default() };
+    make_archive(sink, &create, true, observer, serving)
+}
+
+/// What is known of the client.
+struct Serving<'s, R, W> {
+    input: &'s mut Incoming<R>,
+    output: &'s mut Outgoing<W>,
+    queue: Queue,
+    limits: Limits,
+}
+
+impl<R: Read, W: Write> Conversation for Serving<'_, R, W> {
+    fn hold<L: Layout>(self, store: Store<'_, '_, L>) -> Result<CreateReport> {
+        let Serving { input, output, queue, limits } = self;
+        Server { input, output, store, queue, limits }.run()
+    }
 }
 
 /// Reads what comes, in order.
-struct Server<'s, 'l, R, W, S> {
-    input: &'s mut Incoming<R>,
-    output: &'s mut Outgoing<W>,
-    store: Store<'s, 'l, S>,
+struct Server<'i, 's, 'l, R, W, L: Layout> {
+    input: &'i mut Incoming<R>,
+    output: &'i mut Outgoing<W>,
+    store: Store<'s, 'l, L>,
     queue: Queue,
     limits: Limits,
 }
@@ -130,7 +132,7 @@ struct Offered {
     bytes: u64,
 }
 
-impl<R: Read, W: Write, S: Sink> Server<'_, '_, R, W, S> {
+impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
     fn run(mut self) -> Result<CreateReport> {
         loop {
             if self.store.observer.cancelled() {

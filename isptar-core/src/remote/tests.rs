@@ -10,7 +10,7 @@ use super::frame::{FrameKind, Head, PREFACE};
 use super::*;
 use crate::create::{CreateOptions, CreateReport, create};
 use crate::error::{Error, Result};
-use crate::format::entry::Entry;
+use crate::format::entry::{Dialect, Entry};
 use crate::io::{Sink, WriteSink};
 use crate::observe::{Event, Observer};
 
@@ -154,6 +154,16 @@ fn the_server_says_how_the_tree_is_read() {
     let server = CreateOptions { reproducible: true, xattrs: false, ..client.clone() };
     let run = run(dir.path(), &["d"], client, server.clone());
     run.received.unwrap();
+    assert_eq!(run.sink.bytes, created(dir.path(), server));
+}
+
+#[test]
+fn archives_in_the_layout_of_the_original_are_received_too() {
+    let dir = tree();
+    let client = options(dir.path(), 6);
+    let server = CreateOptions { dialect: Dialect::Classic, ..client.clone() };
+    let run = run(dir.path(), &["d"], client, server.clone());
+    run.sent.unwrap();
     assert_eq!(run.sink.bytes, created(dir.path(), server));
 }
 

@@ -70,7 +70,7 @@ impl Contents {
 
     fn without_data<W: Write>(&mut self, item: &mut Item, way: &mut Way<'_, W>) -> Result<Stored> {
         if !matches!(item.header.kind, Kind::HardLink { .. } | Kind::Directory) {
-            (item.header.xattrs, item.warnings) = item.found.xattrs(None);
+            item.read_xattrs(None);
         }
         self.shorten(item);
         let lost = item.is_lost().then_some("unreadable");

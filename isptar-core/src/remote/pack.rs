@@ -1,13 +1,14 @@
 //! What threads do: members that came to streams.
 
 use crate::codec::{self, Method};
+use crate::create::CreateOptions;
 use crate::error::{Error, Result};
-use crate::format::entry::Entry;
+use crate::format::entry::{Dialect, Entry};
 use crate::format::member::MemberHeader;
 use crate::limits::Limits;
 use crate::pack::{Details, MemberPacker, into_entry};
 use crate::remote::message::Member;
-use crate::writer::{block_packer, pack_block};
+use crate::writer::{block_packer, listing_packer, pack_block};
 
 /// A member that came, with all of its data.
 #[derive(Debug)]
@@ -71,9 +72,13 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(level: u8) -> Self {
-        let packer = MemberPacker::new(level, Limits::default());
-        Self { packer, listing: block_packer(level) }
+    pub(super) fn new(options: &CreateOptions) -> Self {
+        let (level, limits) = (options.level, Limits::default());
+        let (packer, listing) = match options.dialect {
+            Dialect::Isptar => (MemberPacker::new(level, limits), block_packer(level)),
+            Dialect::Classic => (MemberPacker::classic(level, limits), listing_packer(level)),
+        };
+        Self { packer, listing }
     }
 
     pub(super) fn work(&mut self, job: Job) -> Done {
@@ -105,7 +110,10 @@ impl Packer {
         };
         let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
         let digest = self.packer.add(&header, &data).map_err(unstorable)?;
-        let packed = Some(self.packer.seal(method, stream));
-        Ok(Entry { lost: entry.lost, digest, packed, ..into_entry(header, details) })
+        // Classic archives have headers elsewhere.
+        let is_empty = self.packer.tar_len() == 0;
+        let packed = if is_empty { 0 } else { self.packer.seal(method, stream) };
+        let Entry { lost, mtime, .. } = entry;
+        Ok(Entry { lost, mtime, digest, packed: Some(packed), ..into_entry(header, details) })
     }
 }

@@ -1,19 +1,20 @@
 //! The part of the server that works in order: handing out jobs, storing what becomes of them.
 
-use super::pack::{Done, Job, Received, Turn};
+use super::message;
+use super::pack::{Done, Job, Packer, Received, Turn};
 use crate::codec::Method;
-use crate::create::CreateReport;
+use crate::create::layout::Layout;
+use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Dialect, Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::io::Sink;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::Details;
-use crate::parallel::Lane;
+use crate::parallel::{Lane, in_order, threads};
 use crate::path::MemberPath;
-use crate::remote::message;
 use crate::select::Patterns;
-use crate::writer::{ArchiveWriter, OpenMember};
+use crate::writer::{ArchiveWriter, ClassicWriter, WriterOptions};
 
 /// When a batch is full: members, bytes of data.
 const BATCH_MEMBERS: usize = 64;
@@ -22,9 +23,49 @@ const BATCH_BYTES: u64 = 256 << 10;
 /// Memory that a member takes, its data apart.
 const MEMBER_WEIGHT: u64 = 2 << 10;
 
+/// A client that is listened to until all has come.
+pub(super) trait Conversation {
+    /// Stores what comes, and completes the archive.
+    fn hold<L: Layout>(self, store: Store<'_, '_, L>) -> Result<CreateReport>;
+}
+
+/// Makes an archive of what comes, in the layout that the options say; with `sorted` names must come
+/// in order.
+pub(super) fn make_archive(
+    sink: &mut dyn Sink,
+    options: &CreateOptions,
+    sorted: bool,
+    observer: &mut dyn Observer,
+    conversation: impl Conversation,
+) -> Result<CreateReport> {
+    let writer = WriterOptions { sorted, ..options.writer() };
+    match options.dialect {
+        Dialect::Isptar => {
+            fill(ArchiveWriter::new(sink, &writer)?, options, observer, conversation)
+        }
+        Dialect::Classic => {
+            fill(ClassicWriter::new(sink, &writer)?, options, observer, conversation)
+        }
+    }
+}
+
+fn fill(
+    writer: impl Layout,
+    options: &CreateOptions,
+    observer: &mut dyn Observer,
+    conversation: impl Conversation,
+) -> Result<CreateReport> {
+    in_order(
+        threads(options.threads),
+        || Packer::new(options),
+        Packer::work,
+        |lane| conversation.hold(Store::new(writer, lane, options.no_compress.clone(), observer)),
+    )
+}
+
 /// Hands out jobs and stores what becomes of them.
-pub(super) struct Store<'s, 'l, S> {
-    writer: ArchiveWriter<S>,
+pub(super) struct Store<'s, 'l, L: Layout> {
+    writer: L,
     lane: &'s mut Lane<'l, Job, Done>,
     pub(super) observer: &'s mut dyn Observer,
     report: CreateReport,
@@ -34,14 +75,14 @@ pub(super) struct Store<'s, 'l, S> {
     no_compress: Patterns,
     /// The file of several chunks that comes, and the one that is being stored.
     method: Method,
-    open: Option<OpenMember>,
+    open: Option<L::Open>,
     /// Memory of chunks that were stored.
     spare: Vec<Vec<u8>>,
 }
 
-impl<'s, 'l, S: Sink> Store<'s, 'l, S> {
+impl<'s, 'l, L: Layout> Store<'s, 'l, L> {
     pub(super) fn new(
-        mut writer: ArchiveWriter<S>,
+        mut writer: L,
         lane: &'s mut Lane<'l, Job, Done>,
         no_compress: Patterns,
         observer: &'s mut dyn Observer,
@@ -144,7 +185,7 @@ impl<'s, 'l, S: Sink> Store<'s, 'l, S> {
             Done::Turn(Turn::End(details)) => {
                 if let Some(open) = self.open.take() {
                     let entry = self.writer.end(open, details)?;
-                    self.tell(&entry);
+                    self.tell(&entry, details.dirty);
                 }
             }
         }
@@ -164,10 +205,11 @@ impl<'s, 'l, S: Sink> Store<'s, 'l, S> {
             };
             let len = usize::try_from(packed).unwrap_or(usize::MAX).min(streams.len());
             let (stream, rest) = streams.split_at(len);
+            let dirty = entry.dirty;
             let entry = self.writer.push(entry, stream)?;
             streams = rest;
             self.observer.event(Event::Progress { bytes: entry.kind.size() });
-            self.tell(&entry);
+            self.tell(&entry, dirty);
         }
         Ok(())
     }
@@ -183,9 +225,9 @@ impl<'s, 'l, S: Sink> Store<'s, 'l, S> {
         Ok(())
     }
 
-    fn tell(&mut self, entry: &Entry) {
+    fn tell(&mut self, entry: &Entry, dirty: bool) {
         self.report.count(entry);
-        if entry.dirty {
+        if dirty {
             self.report.changed += 1;
             let (path, warning) = (&entry.path, &Warning::Changed);
             self.observer.event(Event::Warning { path, warning });
@@ -208,7 +250,7 @@ impl<'s, 'l, S: Sink> Store<'s, 'l, S> {
         if report.is_incomplete() {
             self.writer.set_incomplete();
         }
-        let (_, written) = self.writer.finish()?;
+        let written = self.writer.finish()?;
         report.archive_size = written.archive_size;
         report.identity = Some(written.identity);
         Ok(report)
