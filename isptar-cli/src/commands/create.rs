@@ -1,6 +1,5 @@
 //! `isptar create`: from a tree of files to an archive.
 
-mod format;
 mod programs;
 
 use std::fs::Metadata;
@@ -13,9 +12,9 @@ use clap::ArgMatches;
 use isptar_core::create::plan_with;
 use isptar_core::{CreateOptions, CreateReport, create_with};
 
-use self::format::FormatArgs;
 use self::programs::ProgramArgs;
 use super::exclude::read_patterns;
+use super::format::FormatArgs;
 use super::pack::PackArgs;
 use super::store::{self, StoreArgs};
 use super::tree::TreeArgs;

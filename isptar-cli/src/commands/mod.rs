@@ -19,6 +19,7 @@ pub(crate) mod split;
 pub(crate) mod verify;
 
 mod exclude;
+mod format;
 mod pack;
 mod rewrite;
 mod select;

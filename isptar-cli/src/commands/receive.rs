@@ -5,9 +5,11 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use isptar_core::remote::{ReceiveOptions, receive};
+use isptar_core::remote::{ReceiveOptions, receive, receive_classic};
 use isptar_core::{CreateReport, Error, Patterns};
 
+use super::format::FormatArgs;
+use super::heading;
 use super::store::{self, StoreArgs};
 use super::user::UserArgs;
 use crate::connection;
@@ -30,13 +32,18 @@ pub(crate) struct Args {
     #[arg(value_name = "ARCHIVE")]
     archive: PathBuf,
     /// Store what matches as it is: patterns as of create --exclude, for what is compressed already
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = heading::STORED)]
     no_compress: Vec<String>,
     /// Use N threads; the archive is the same for any number [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
+    /// Speak with a client of the original program (isptar -n), which is not told how it ends
+    #[arg(long)]
+    classic: bool,
     #[command(flatten)]
     user: UserArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -53,6 +60,7 @@ impl Args {
         options.create = self.store.to_options(&self.archive, now);
         options.create.no_compress = Patterns::new(&self.no_compress)?;
         options.create.threads = self.threads;
+        self.format.apply(&mut options.create)?;
         options.machine = connection::machine();
         Ok(options)
     }
@@ -71,6 +79,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut reporter = Reporter::new(ui, &signals, args.store.telling(), stream);
     let job = |reporter: &mut Reporter<'_>| -> Result<CreateReport, Failure> {
         let mut sink = store::sink(&args.archive, ui)?;
+        if args.classic {
+            return Ok(receive_classic(input, output, &mut *sink, &options.create, reporter)?);
+        }
         Ok(receive(input, output, &mut *sink, &options, reporter)?)
     };
     match job(&mut reporter) {

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ArgMatches;
 use isptar_core::Error;
-use isptar_core::remote::{SendOptions, SendReport, send};
+use isptar_core::remote::{SendOptions, SendReport, send, send_classic};
 
 use super::exclude::read_patterns;
 use super::store;
@@ -37,6 +37,10 @@ pub(crate) struct Args {
     via: Option<Program>,
     #[command(flatten)]
     tree: TreeArgs,
+    /// Speak with a server of the original program (isptar -s), which does not say how it ends: the
+    /// status of what --via runs tells
+    #[arg(long)]
+    classic: bool,
     /// Leave out extended attributes, ACLs and SELinux labels
     #[arg(long)]
     no_xattrs: bool,
@@ -119,6 +123,7 @@ fn job(
     let sent = speak(args, Watched::new(input), output, options, reporter);
     match (sent, connection.end()) {
         (Ok(report), Ok(())) => Ok(report),
+        (Ok(_), Err(error)) if args.classic => Err(error.into()),
         (Ok(report), Err(error)) => {
             // It has said that the archive is published.
             ui.warning(&error.to_string());
@@ -139,6 +144,9 @@ fn speak<R: Read + Send + 'static, W: Write>(
     options: &SendOptions,
     reporter: &mut Reporter<'_>,
 ) -> Result<SendReport, Failure> {
+    if args.classic {
+        return Ok(send_classic(input, output, &args.paths, &options.create, reporter)?);
+    }
     Ok(send(input, output, &args.paths, options, reporter)?)
 }
 
@@ -149,7 +157,10 @@ fn summary_line(report: &SendReport) -> String {
         text.push_str(&format!(", {} unchanged", report.unchanged));
     }
     text.push_str(&store::troubles(sent));
-    text.push_str(&format!(": published in {}", size(sent.archive_size)));
+    // The original does not say.
+    if sent.identity.is_some() {
+        text.push_str(&format!(": published in {}", size(sent.archive_size)));
+    }
     text
 }
 

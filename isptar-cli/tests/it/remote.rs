@@ -119,3 +119,54 @@ fn files_that_cannot_be_read_are_told_on_both_sides() {
     assert!(sent.err.contains("cannot open tree/a.txt"), "{}", sent.err);
     assert!(sent.err.contains("1 unreadable"), "{}", sent.err);
 }
+
+/// Returns the path of a capture of the original program.
+fn capture(name: &str) -> String {
+    format!("{}/../testdata/classic/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_original_protocol_is_spoken_as_the_captures_have_it() {
+    let world = World::new();
+    let client = fs::read(capture("client-to-server.bin")).unwrap();
+    for format in ["isptar", "classic"] {
+        let args = ["receive", "--classic", "--format", format, "a.tar.gz"];
+        let received = world.run_with(&args, &client).with_status(0);
+        assert_eq!(received.out, fs::read(capture("server-to-client.bin")).unwrap());
+        world.run(&["verify", "a.tar.gz"]).with_status(0);
+        let listed = world.run(&["ls", "a.tar.gz"]).with_status(0);
+        let original = world.run(&["ls", &capture("server.tgz")]).with_status(0);
+        assert_eq!(listed.text(), original.text());
+    }
+}
+
+#[test]
+fn what_the_captures_hold_is_sent_as_the_original_sent_it() {
+    if !super::support::am_root() {
+        return skip("a tree with foreign owners");
+    }
+    let named = |name: &str, file: &str| fs::read_to_string(file).unwrap().contains(name);
+    if !named("games:x:5:", "/etc/passwd") || !named("tty:x:5:", "/etc/group") {
+        return skip("owners by the names that the captures have");
+    }
+    let world = World::new();
+    let (client, server) = (capture("client-to-server.bin"), capture("server-to-client.bin"));
+    world
+        .run_with(&["receive", "--classic", "a.tar.gz"], &fs::read(&client).unwrap())
+        .with_status(0);
+    world.run(&["extract", "a.tar.gz"]).with_status(0);
+    let sent = world.run_with(&["send", "--classic", "small"], &fs::read(&server).unwrap());
+    assert_eq!(sent.with_status(0).out, fs::read(&client).unwrap());
+}
+
+#[test]
+fn the_status_of_a_classic_server_tells_how_it_ended() {
+    let world = World::with_tree();
+    let words = via("--classic a.tar.gz");
+    let sent = world.run(&["send", "--classic", "tree", &words]).with_status(0);
+    assert!(sent.err.contains("sent 5 members"), "{}", sent.err);
+    world.run(&["verify", "a.tar.gz"]).with_status(0);
+    let failing = format!("--via=sh -c '\"{PROGRAM}\" receive --classic b.tar.gz; exit 9'");
+    let failed = world.run(&["send", "--classic", "tree", &failing]).with_status(6);
+    assert!(failed.err.contains("ended with status 9"), "{}", failed.err);
+}

@@ -3,7 +3,7 @@
 use isptar_core::CreateOptions;
 use isptar_core::format::entry::Dialect;
 
-use super::super::heading;
+use super::heading;
 use crate::failure::Failure;
 
 /// Options of the layout.
