@@ -50,6 +50,8 @@ impl Exit {
             Error::BadSource { .. }
             | Error::BadPattern { .. }
             | Error::NothingStored
+            | Error::BaseName { .. }
+            | Error::ClassicOnBase
             | Error::TooFewHandles { .. }
             | Error::NoParts
             | Error::Part { .. }
@@ -66,6 +68,7 @@ impl Exit {
             | Error::Input { .. } => Self::NotAnArchive,
             Error::NoBase { .. }
             | Error::NotABase { .. }
+            | Error::BadBase { .. }
             | Error::ListingAlone
             | Error::Slice(_) => Self::Base,
             Error::Hook { .. } | Error::Supply { .. } => Self::Hook,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use isptar_core::{Entry, Error, Event, LeftOut, MemberPath, Observer, Warning};
+use isptar_core::{Entry, Error, Event, LeftOut, MemberPath, Observer, Warning, Why};
 
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
@@ -66,6 +66,8 @@ pub(crate) struct Reporter<'a> {
     stream: Stream,
     progress: Option<Progress>,
     worst: Exit,
+    /// The member that is stored next, and why it is on a base.
+    why: Option<(MemberPath, Why)>,
     /// What the stream answered when it took no more; the job goes on without it.
     broken: Option<io::Error>,
 }
@@ -75,7 +77,7 @@ impl<'a> Reporter<'a> {
     pub(crate) fn new(ui: &'a Ui, signals: &'a Signals, telling: Telling, stream: Stream) -> Self {
         let bar = ui.has_terminal() && !telling.names && !telling.json;
         let progress = bar.then(Progress::new);
-        Self { ui, signals, telling, stream, progress, worst: Exit::Good, broken: None }
+        Self { ui, signals, telling, stream, progress, worst: Exit::Good, why: None, broken: None }
     }
 
     /// Writes a line of results.
@@ -98,6 +100,9 @@ impl<'a> Reporter<'a> {
         }
         if self.telling.json {
             let mut object = json::member(entry);
+            if let Some((_, why)) = self.why.take().filter(|(path, _)| *path == entry.path) {
+                object.insert("why".into(), why.word().into());
+            }
             if self.telling.results {
                 object.insert("result".into(), "whole".into());
             }
@@ -106,6 +111,16 @@ impl<'a> Reporter<'a> {
             let mut line = self.stream.name(&entry.path);
             line.push(b'\n');
             self.write(&line);
+        }
+    }
+
+    fn deleted(&mut self, path: &MemberPath) {
+        if self.telling.json {
+            let mut object = json::object("deleted");
+            json::put_bytes(&mut object, "path", path.as_bytes());
+            self.write(&json::line(object));
+        } else if self.telling.names {
+            self.aside(|ui| ui.note(&format!("deleted since the base was made: {path}")));
         }
     }
 
@@ -300,6 +315,8 @@ impl Observer for Reporter<'_> {
                 }
             }
             Event::Done { entry } => self.done(entry),
+            Event::Why { path, why } if self.telling.json => self.why = Some((path.clone(), why)),
+            Event::Deleted { path } => self.deleted(path),
             Event::LeftOut { path, reason } => self.left_out(path, reason),
             Event::Replaced { path } => self.replaced(path),
             Event::Failed { path, error } => self.failed(path, error),

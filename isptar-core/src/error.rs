@@ -142,6 +142,24 @@ pub enum Error {
     /// The listing of an archive alone has no members.
     #[error("this is the listing of an archive alone, without the members' bytes")]
     ListingAlone,
+    /// The base of an incremental archive cannot be used.
+    #[error("cannot use the base {name}")]
+    BadBase {
+        /// Its file name, with everything escaped that could confuse a terminal.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        error: Box<Self>,
+    },
+    /// The name under which an incremental archive would look for its base.
+    #[error("a base cannot be named {name}: it must be one path component")]
+    BaseName {
+        /// The name that was given, escaped.
+        name: String,
+    },
+    /// Archives in the original program's layout are made in full alone.
+    #[error("an archive in the original program's layout cannot be made on a base")]
+    ClassicOnBase,
     /// A member's name would lead outside the target.
     #[error("unsafe member path {path}: {reason}")]
     UnsafePath {

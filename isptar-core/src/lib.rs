@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod archive;
+pub mod base;
 pub mod codec;
 pub mod content;
 pub mod convert;
@@ -19,6 +20,7 @@ pub mod path;
 pub mod remote;
 pub mod repair;
 pub mod rewrite;
+mod run;
 pub mod scan;
 pub mod select;
 pub mod source;
@@ -26,6 +28,7 @@ pub mod verify;
 pub mod writer;
 
 pub use archive::{Archive, FindBase};
+pub use base::{BaseListing, CompareOptions, Why};
 pub use content::{Content, ContentReader, Piece};
 pub use convert::convert;
 pub use create::{CreateOptions, CreateReport, Extras, create, create_with, plan};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::base::Why;
 use crate::diff::Difference;
 use crate::error::{Error, FormatError};
 use crate::format::entry::Entry;
@@ -45,6 +46,18 @@ pub enum Event<'a> {
     Done {
         /// Its entry.
         entry: &'a Entry,
+    },
+    /// Why a member is stored although there is a base; [`Self::Done`] follows once it is.
+    Why {
+        /// Its name.
+        path: &'a MemberPath,
+        /// Why.
+        why: Why,
+    },
+    /// The base has something that is not there any more.
+    Deleted {
+        /// Its name.
+        path: &'a MemberPath,
     },
     /// Something was left out by intent.
     LeftOut {

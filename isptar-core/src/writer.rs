@@ -22,7 +22,8 @@ use crate::format::{BLOCK, INFO_NAME, chunk_size, gzip, padding};
 use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::pack::{Details, MemberDigest, MemberPacker, entry_of};
-use crate::path::MemberPath;
+use crate::path::{MemberName, MemberPath, compare};
+use crate::run::{Line, Run};
 
 pub(crate) use classic::{ClassicWriter, data_packer, listing_packer};
 
@@ -385,7 +386,7 @@ impl<S: Sink> ArchiveWriter<S> {
     }
 
     /// Returns whether a name is one that every reader takes.
-    pub(crate) fn takes(&self, path: &MemberPath) -> bool {
+    pub(crate) fn takes(&self, path: &MemberName<'_>) -> bool {
         crate::path::SafePath::new(path, &self.limits).is_ok() && path.is_canonical()
     }
 
@@ -404,16 +405,36 @@ impl<S: Sink> ArchiveWriter<S> {
         }
     }
 
+    /// Records entries that have no bytes here, and whose names every reader takes.
+    pub(crate) fn put_run(&mut self, run: &Run) -> Result<()> {
+        let mut previous: Option<&[u8]> = None;
+        for line in run.lines() {
+            let before = previous.or(self.previous.as_ref().map(MemberPath::as_bytes));
+            if let Some(before) = before.filter(|before| compare(before, line.name).is_ge()) {
+                let (previous, next) = (MemberPath::new(before), MemberPath::new(line.name));
+                return Err(Error::OutOfOrder { previous, next });
+            }
+            previous = Some(line.name);
+            self.listing.push_line(&line)?;
+            self.count(line.name, line.size);
+        }
+        self.previous = previous.map(MemberPath::new).or(self.previous.take());
+        Ok(())
+    }
+
+    /// Counts an entry that was recorded.
+    fn count(&mut self, name: &[u8], size: u64) {
+        self.entries += 1;
+        self.content_size += size;
+        if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
+            self.reserved.insert(name.to_vec());
+        }
+    }
+
     fn record(&mut self, entry: &Entry) -> Result<()> {
         self.listing.push(entry)?;
-        self.entries += 1;
-        if entry.location.is_some() {
-            self.content_size += entry.kind.size();
-        }
-        let name = entry.path.as_bytes();
-        if name.starts_with(INFO_NAME) && !name.contains(&b'/') {
-            self.reserved.insert(entry.path.as_bytes().to_vec());
-        }
+        let size = entry.location.map_or(0, |_| entry.kind.size());
+        self.count(entry.path.as_bytes(), size);
         // Where order is demanded, it was checked.
         self.in_order = self.in_order
             && (self.sorted
@@ -727,16 +748,29 @@ impl ListingWriter {
     }
 
     fn push(&mut self, entry: &Entry) -> Result<()> {
+        self.begin_line(entry.path.as_bytes())?;
+        let unstorable = |kind| Error::Unstorable { path: entry.path.clone(), kind };
+        entry.encode(&self.limits, &mut self.text).map_err(unstorable)?;
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn push_line(&mut self, line: &Line<'_>) -> Result<()> {
+        self.begin_line(line.name)?;
+        self.text.extend_from_slice(line.text);
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Ends the block when it is full, and notes the first name of one.
+    fn begin_line(&mut self, name: &[u8]) -> Result<()> {
         // The tables have the first name of each block: with long names, blocks are longer.
         if self.text.len() >= BLOCK_TEXT.max(64 * self.first.as_bytes().len()) {
             self.flush()?;
         }
         if self.entries == 0 {
-            self.first = entry.path.clone();
+            self.first = MemberPath::new(name);
         }
-        let unstorable = |kind| Error::Unstorable { path: entry.path.clone(), kind };
-        entry.encode(&self.limits, &mut self.text).map_err(unstorable)?;
-        self.entries += 1;
         Ok(())
     }
 

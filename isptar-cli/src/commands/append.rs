@@ -146,7 +146,7 @@ fn job(
 
 /// Returns the summary line.
 fn summary(report: &AppendReport, dry_run: bool) -> String {
-    let mut text = store::summary(&report.stored, dry_run);
+    let mut text = store::summary(&report.stored, dry_run, None);
     if report.replaced > 0 {
         text.push_str(&format!(", {} replaced", count(report.replaced, "old member")));
     }

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut reporter = Reporter::new(ui, &signals, args.store.telling(), stream);
     match job(args, &options, &mut reporter, ui) {
         Ok((report, ended)) => {
-            let text = store::summary(&report, false);
+            let text = store::summary(&report, false, None);
             let summary = store::summary_json("convert", &report, false);
             Ok(reporter.finish(&text, summary, store::exit(&report).max(ended)))
         }

@@ -1,5 +1,6 @@
 //! `isptar create`: from a tree of files to an archive.
 
+mod base;
 mod programs;
 
 use std::fs::Metadata;
@@ -12,6 +13,7 @@ use clap::ArgMatches;
 use isptar_core::create::plan_with;
 use isptar_core::{CreateOptions, CreateReport, create_with};
 
+use self::base::BaseArgs;
 use self::programs::ProgramArgs;
 use super::exclude::read_patterns;
 use super::format::FormatArgs;
@@ -46,6 +48,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pack: PackArgs,
     #[command(flatten)]
+    base: BaseArgs,
+    #[command(flatten)]
     programs: ProgramArgs,
     #[command(flatten)]
     user: UserArgs,
@@ -60,6 +64,7 @@ Examples:
   isptar create etc.tar.gz /etc
   isptar create home.tar.gz -C / home --exclude '*.o' --exclude /home/ann/tmp/ --exclude-caches
   isptar create --dry-run all.tar.gz / --one-file-system --exclude-from exclude.txt
+  isptar create --base home.tar.gz home-monday.tar.gz -C / home
   isptar create - /var/www | ssh host 'cat > www.tar.gz'
   isptar create shop.tar.gz /srv/shop --command 'db/shop.sql=mysqldump --single-transaction shop'";
 
@@ -85,6 +90,7 @@ impl Args {
         self.tree.fill(&mut options, read)?;
         self.pack.fill(&mut options)?;
         self.format.apply(&mut options)?;
+        self.base.put_options(&mut options);
         Ok(options)
     }
 }
@@ -107,7 +113,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut reporter = Reporter::new(ui, &signals, telling, stream);
     match job(args, &options, &mut reporter, ui) {
         Ok(report) => {
-            let text = store::summary(&report, args.dry_run);
+            let base = args.base.shown();
+            let text = store::summary(&report, args.dry_run, base.as_deref());
             let summary = store::summary_json("create", &report, args.dry_run);
             Ok(reporter.finish(&text, summary, store::exit(&report)))
         }
@@ -121,16 +128,20 @@ fn job(
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<CreateReport, Failure> {
-    let extras = args.programs.extras(options)?;
+    let base = args.base.open(&args.archive)?;
+    let mut extras = args.programs.extras(options)?;
+    if let Some(base) = &base {
+        extras.set_base(base.listing()?);
+    }
     if args.dry_run {
         let mut options = options.clone();
         // An archive that is there would be replaced, never stored.
         let existing = std::fs::metadata(&args.archive).ok().filter(Metadata::is_file);
         options.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
-        return Ok(plan_with(&args.paths, &options, &extras, reporter)?);
+        return Ok(plan_with(&args.paths, &options, &mut extras, reporter)?);
     }
-    let base = &options.directory;
-    let inputs: Vec<PathBuf> = args.paths.iter().map(|path| base.join(path)).collect();
+    let directory = &options.directory;
+    let inputs: Vec<PathBuf> = args.paths.iter().map(|path| directory.join(path)).collect();
     store::spare(&args.archive, &inputs)?;
     let mut sink = store::sink(&args.archive, ui)?;
     Ok(create_with(&mut *sink, &args.paths, options, extras, reporter)?)

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     };
     match job(&mut reporter) {
         Ok(report) => {
-            let text = store::summary(&report, false);
+            let text = store::summary(&report, false, None);
             let summary = store::summary_json("receive", &report, false);
             Ok(reporter.finish(&text, summary, store::exit(&report)))
         }

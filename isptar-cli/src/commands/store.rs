@@ -136,8 +136,8 @@ pub(crate) fn exit(report: &CreateReport) -> Exit {
         .max(Exit::Warnings.when(report.changed.saturating_add(report.warnings)))
 }
 
-/// Returns the summary line.
-pub(crate) fn summary(report: &CreateReport, dry_run: bool) -> String {
+/// Returns the summary line; `base` is what the base is called.
+pub(crate) fn summary(report: &CreateReport, dry_run: bool, base: Option<&str>) -> String {
     let members = count(report.members, "member");
     let mut text = if dry_run {
         format!("would store {members}, {}", size(report.bytes))
@@ -145,6 +145,10 @@ pub(crate) fn summary(report: &CreateReport, dry_run: bool) -> String {
         let archive = size(report.archive_size);
         format!("stored {members}, {} in {archive}", size(report.bytes))
     };
+    if let Some(base) = base {
+        let (unchanged, deleted) = (report.unchanged, report.deleted);
+        text.push_str(&format!(", {unchanged} unchanged since {base}, {deleted} deleted"));
+    }
     text.push_str(&troubles(report));
     text
 }
@@ -153,6 +157,7 @@ pub(crate) fn summary(report: &CreateReport, dry_run: bool) -> String {
 pub(crate) fn troubles(report: &CreateReport) -> String {
     let mut text = format!(", {} unreadable", report.unreadable);
     let others = [
+        (report.kept, "kept as the base has them"),
         (report.changed, "changed while read"),
         (report.vanished, "vanished"),
         (report.left_out, "left out"),
@@ -180,6 +185,9 @@ pub(crate) fn summary_json(command: &str, report: &CreateReport, dry_run: bool) 
         ("unreadable", report.unreadable),
         ("vanished", report.vanished),
         ("left_out", report.left_out),
+        ("unchanged", report.unchanged),
+        ("deleted", report.deleted),
+        ("kept", report.kept),
         ("warnings", report.warnings),
     ] {
         object.insert(key.into(), value.into());
@@ -245,12 +253,16 @@ mod tests {
         report.bytes = 59_454_259;
         report.archive_size = 2048;
         let text = "stored 1234 members, 56.6 MiB in 2.0 KiB, 0 unreadable";
-        assert_eq!(summary(&report, false), text);
+        assert_eq!(summary(&report, false, None), text);
         report.changed = 2;
         report.warnings = 1;
         let text = "would store 1234 members, 56.6 MiB, 0 unreadable, 2 changed while read, \
                     1 other warning";
-        assert_eq!(summary(&report, true), text);
+        assert_eq!(summary(&report, true, None), text);
+        report.unchanged = 49_988;
+        let text = "would store 1234 members, 56.6 MiB, 49988 unchanged since full.tar.gz, \
+                    0 deleted, 0 unreadable, 2 changed while read, 1 other warning";
+        assert_eq!(summary(&report, true, Some("full.tar.gz")), text);
         report.identity = Some([0; 32]);
         let object = summary_json("create", &report, false);
         assert_eq!(object["members"], 1234);

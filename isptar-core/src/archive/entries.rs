@@ -6,10 +6,10 @@ use super::Archive;
 use super::lines::{Lines, Next};
 use super::stream::StreamReader;
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::{Entry, EntryRef};
+use crate::format::entry::{Entry, EntryRef, name_of_line};
 use crate::format::text;
 use crate::io::ReadAt;
-use crate::path::MemberPath;
+use crate::path::{MemberName, MemberPath};
 
 /// Iterates over entries, in archive order; see [`Archive::entries`].
 ///
@@ -73,6 +73,32 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         };
         self.ended = !matches!(next, Some(Ok(_) | Err(Error::CorruptLine { .. })));
         next
+    }
+
+    /// Turns to the next line, which [`Self::read_line`] reads and [`Self::line`] has.
+    pub(crate) fn advance(&mut self) -> Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        let next = self.seek();
+        self.ended = !matches!(next, Ok(true));
+        next
+    }
+
+    /// Returns the line that was turned to, as it stands in the listing.
+    pub(crate) fn line(&self) -> &[u8] {
+        self.lines.line(&self.text)
+    }
+
+    /// Returns the name in the line that was turned to; empty when it cannot be read, which
+    /// [`Self::read_line`] tells.
+    pub(crate) fn name(&self) -> MemberName<'_> {
+        name_of_line(self.line(), &self.archive.limits).unwrap_or_default()
+    }
+
+    /// Reads the line that was turned to; to be called once for each.
+    pub(crate) fn read_line(&mut self) -> Result<EntryRef<'_>> {
+        self.lines.take(self.archive, &self.text)
     }
 
     /// Finds the next line that is meant, unpacking the next block when needed.

@@ -56,8 +56,7 @@ impl Lines {
     ) -> Result<Next> {
         while self.advance(archive, text)? {
             let Some(within) = within else { return Ok(Next::Line) };
-            let line = text.get(self.line.clone()).unwrap_or_default();
-            let name = name_of_line(line, &archive.limits);
+            let name = name_of_line(self.line(text), &archive.limits);
             let Some(name) = name.ok().filter(|name| !name.is_within(within)) else {
                 return Ok(Next::Line);
             };
@@ -91,14 +90,18 @@ impl Lines {
         }
     }
 
+    /// Returns the line that was found last.
+    pub(super) fn line<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        text.get(self.line.clone()).unwrap_or_default()
+    }
+
     /// Reads the line that was found last.
     pub(super) fn take<'t, R: ReadAt>(
         &mut self,
         archive: &Archive<R>,
         text: &'t [u8],
     ) -> Result<EntryRef<'t>> {
-        let line = text.get(self.line.clone()).unwrap_or_default();
-        let entry = EntryRef::parse(line, archive.dialect, &archive.limits);
+        let entry = EntryRef::parse(self.line(text), archive.dialect, &archive.limits);
         self.met += 1;
         let entry = entry.map_err(|kind| self.corrupt_line(archive, kind))?;
         self.check_first(archive, &entry.path)?;

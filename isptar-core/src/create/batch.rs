@@ -4,6 +4,7 @@ use super::CreateOptions;
 use super::big::{Chunk, PackedChunk};
 use super::file;
 use super::item::{Item, Packed};
+use super::same::{self, Test};
 use super::supply::Piece;
 use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError};
@@ -14,6 +15,7 @@ use crate::limits::Limits;
 use crate::observe::Warning;
 use crate::pack::{Details, MemberPacker, into_entry, leave_out_largest};
 use crate::path::MemberPath;
+use crate::run::Run;
 use crate::writer::{block_packer, listing_packer, pack_block};
 
 /// Work for any thread. What becomes of it depends on the job alone.
@@ -27,6 +29,8 @@ pub(super) enum Job {
     Piece(Box<Piece>),
     /// The text of a block of the listing.
     Block(Vec<u8>),
+    /// Entries without bytes.
+    Run(Run),
     /// What is settled already, and only waits for its turn.
     Settled(Box<(Item, Packed)>),
 }
@@ -41,6 +45,7 @@ pub(super) enum Done {
     Piece(Box<Piece>),
     /// The stream of a block of the listing.
     Block(Vec<u8>),
+    Run(Run),
     Settled(Box<(Item, Packed)>),
 }
 
@@ -49,7 +54,7 @@ pub(super) enum Done {
 pub(super) struct Worker {
     packer: MemberPacker,
     listing: Packer,
-    data: Vec<u8>,
+    pub(super) data: Vec<u8>,
     /// Streams that are being made: with more room than they need at last.
     streams: Vec<u8>,
     /// Bytes of tar that members may have who share a stream; 0 when none do.
@@ -85,6 +90,7 @@ impl Worker {
                 pack_block(&mut self.listing, &text, &mut stream);
                 Done::Block(stream)
             }
+            Job::Run(run) => Done::Run(run),
             Job::Settled(settled) => Done::Settled(settled),
         }
     }
@@ -180,19 +186,30 @@ impl Worker {
             if !matches!(item.header.kind, Kind::HardLink { .. } | Kind::Directory) {
                 item.read_xattrs(None);
             }
+            if same::has_same_xattrs(item) {
+                return Packed::Unchanged;
+            }
             return self.add_with(item, 0, true);
         }
         let opened = match file::open(item) {
             Ok(opened) => opened,
             Err(packed) => return packed,
         };
+        let test = same::Test::begin(item, &opened);
+        if test == Some(Test::Passed) {
+            return Packed::Unchanged;
+        }
         if item.header.data_len() > chunk_size(0) {
-            return Packed::Grown;
+            return match test {
+                Some(Test::Content) => same::big(item, &opened, &mut self.data),
+                _ => Packed::Grown,
+            };
         }
         let mut data = std::mem::take(&mut self.data);
         let read = file::read(item, &opened, &mut data);
         self.data = data;
         match read {
+            Ok(len) if test.is_some() && same::small(item, &self.data[..len]) => Packed::Unchanged,
             Ok(len) => self.add_with(item, len, opened.same),
             Err(source) => item.failed("read", source),
         }

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 
-use rustix::fs::FileType;
-
 use super::agenda::{Agenda, Turn};
 use super::batch::{Done, Job};
 use super::big::{BigFile, Chunk};
+use super::changes::{Change, Changes};
 use super::extras::{Extras, Stage};
 use super::file;
 use super::item::{Item, Items, Packed};
@@ -17,10 +16,12 @@ use super::{CreateOptions, CreateReport};
 use crate::codec::Method;
 use crate::error::{Error, Result};
 use crate::format::chunk_size;
+use crate::limits::Limits;
 use crate::observe::{Event, Observer, Warning};
 use crate::parallel::{Lane, threads};
 use crate::path::MemberPath;
-use crate::source::{Found, Walk};
+use crate::run::Run;
+use crate::source::Walk;
 
 /// When a batch is full: members, bytes of tar, directories that it keeps open. Fewer and the
 /// threads spend their time on handing over; more and they have less to share out.
@@ -53,6 +54,9 @@ pub(super) struct Driver<'d, 'l, W: Layout> {
     pub(super) extras: Extras<'d>,
     agenda: Agenda,
     batch: Batch,
+    /// Entries without bytes that come after the batch.
+    run: Run,
+    limits: Limits,
     /// Bytes of tar that share a stream; 0 when each member has its own.
     group: u64,
     /// Handles of the jobs under way, oldest first, and of all; how many may be.
@@ -90,6 +94,8 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
             agenda: Agenda::new(&extras),
             extras,
             batch: Batch::default(),
+            run: Run::default(),
+            limits: Limits::default(),
             group: options.group(),
             handles: VecDeque::new(),
             handles_held: 0,
@@ -100,8 +106,8 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     }
 
     /// Does it all.
-    pub(super) fn run(mut self) -> Result<CreateReport> {
-        if let Err(error) = self.store_all() {
+    pub(super) fn run(mut self, changes: Changes<'_>) -> Result<CreateReport> {
+        if let Err(error) = self.store_all(changes) {
             self.wind_up();
             return Err(error);
         }
@@ -111,40 +117,70 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
         self.store.finish(&self.walk)
     }
 
-    fn store_all(&mut self) -> Result<()> {
-        while let Some(found) = self.next_found()? {
-            if self.observer.cancelled() {
-                return Err(Error::Cancelled);
+    fn store_all(&mut self, mut changes: Changes<'_>) -> Result<()> {
+        self.store.set_bases(changes.tables());
+        loop {
+            if changes.is_between() && !self.extras.is_empty() {
+                let next = self.walk.upcoming(self.observer);
+                self.take_turns(next.as_ref(), &mut changes)?;
             }
-            if !self.extras.supplies.is_empty() {
-                self.agenda.found(&found.path, found.file_type() == FileType::Directory);
-            }
-            let item = self.items.next(found, &mut self.store.report, self.observer);
-            if let Some(item) = item {
-                self.take(item)?;
+            if !self.take_change(&mut changes)? {
+                break;
             }
         }
         self.end_batch()?;
+        self.end_run()?;
         self.settle_all()
     }
 
-    /// Returns what the walk finds next, once what comes before is done.
-    fn next_found(&mut self) -> Result<Option<Found>> {
-        if self.extras.is_empty() {
-            return self.walk.next(self.observer);
+    /// Stores or lists what comes next of the tree and the base; returns whether there was more.
+    fn take_change(&mut self, changes: &mut Changes<'_>) -> Result<bool> {
+        let report = &mut self.store.report;
+        let next = changes.next(&mut self.walk, &mut self.items, report, self.observer)?;
+        let Some(change) = next else { return Ok(false) };
+        if self.observer.cancelled() {
+            return Err(Error::Cancelled);
         }
-        loop {
-            let next = self.walk.upcoming(self.observer);
-            self.take_turns(next.as_ref())?;
-            let found = self.walk.try_next(self.observer)?;
-            if found.is_some() || next.is_none() {
-                return Ok(found);
+        if !self.extras.supplies.is_empty()
+            && let Some((path, is_directory)) = change.found()
+        {
+            self.agenda.found(&path, is_directory);
+        }
+        let (entry, count) = match change {
+            Change::Unchanged(entry) => (entry, &mut report.unchanged),
+            Change::Kept(entry) => (entry, &mut report.kept),
+            Change::Item(item) => return self.take(*item).map(|()| true),
+            Change::Deleted(name) => {
+                report.deleted += 1;
+                self.observer.event(Event::Deleted { path: &name.into_owned() });
+                return Ok(true);
             }
+            Change::Nothing => return Ok(true),
+        };
+        *count += 1;
+        // Names up to this length have few enough components.
+        let is_short = entry.path.as_bytes().len() as u64 <= self.limits.components;
+        if is_short || self.store.takes_name(&entry.path) {
+            let unstorable =
+                |kind| Error::Unstorable { path: entry.path.clone().into_owned(), kind };
+            self.run.push(&entry, &self.limits).map_err(unstorable)?;
         }
+        if self.run.is_full() {
+            self.end_batch()?;
+            self.end_run()?;
+        }
+        Ok(true)
+    }
+
+    /// Hands on the entries without bytes that wait.
+    pub(super) fn end_run(&mut self) -> Result<()> {
+        let run = std::mem::take(&mut self.run);
+        let weight = run.weight();
+        if run.is_empty() { Ok(()) } else { self.push(Job::Run(run), weight, 0) }
     }
 
     /// Does what comes before the walk looks at `next`.
-    fn take_turns(&mut self, next: Option<&MemberPath>) -> Result<()> {
+    fn take_turns(&mut self, next: Option<&MemberPath>, changes: &mut Changes<'_>) -> Result<()> {
         while let Some(turn) = self.agenda.turn(&self.extras, next)? {
             match turn {
                 Turn::Before(index) => {
@@ -152,7 +188,15 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
                     called.inspect_err(|_| self.agenda.failed(index))?;
                 }
                 Turn::After(index) => self.call(index, Stage::After)?,
-                Turn::Supply(index) => self.supply(index)?,
+                Turn::Supply(index) => {
+                    // What the base has before it, and then what it has under its names.
+                    changes.turn_to(self.extras.supplies[index].first_name());
+                    while !changes.is_between() {
+                        self.take_change(changes)?;
+                    }
+                    let last = self.supply(index)?;
+                    changes.replace(&self.extras.supplies[index], &last)?;
+                }
             }
         }
         Ok(())
@@ -182,17 +226,28 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     }
 
     /// Takes the next item.
-    fn take(&mut self, item: Item) -> Result<()> {
+    fn take(&mut self, mut item: Item) -> Result<()> {
+        if !self.run.is_empty() {
+            item.before = Some(Box::new(std::mem::take(&mut self.run)));
+        }
         let is_big = item.has_content() && item.header.kind.size() > chunk_size(0);
         if is_big && self.store.takes(&item) {
             self.end_batch()?;
+            if item.is_read_first() {
+                let stream = self.small.pop().unwrap_or_default();
+                return self.push(Job::Batch(vec![item], stream), 2 * chunk_size(0), 1);
+            }
             return self.big(item);
         }
         let tar_len = item.tar_len();
         // How members are grouped must follow from the tree alone.
         let fits = self.group == 0 || self.batch.tar_len + tar_len <= self.group;
-        // What cannot be stored must not be in a stream with others, nor what is not compressed.
-        let is_alone = self.group > 0 && (!self.store.takes(&item) || item.method == Method::Store);
+        // What cannot be stored must not be in a stream with others, nor what is not compressed, nor
+        // what may turn out unchanged only when all before it is stored.
+        let is_alone = self.group > 0
+            && (!self.store.takes(&item)
+                || item.method == Method::Store
+                || item.as_first().is_some());
         if !fits || is_alone {
             self.end_batch()?;
         }
@@ -301,6 +356,7 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
                 self.large.extend([piece.data, piece.stream]);
             }
             Done::Block(stream) => self.store.put_block(&stream)?,
+            Done::Run(run) => self.store.run(&run)?,
             Done::Settled(settled) => {
                 let (item, packed) = *settled;
                 self.store.item(item, packed, &[], self.observer)?;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::num::NonZero;
 use std::path::Path;
 
+use crate::base::BaseListing;
 use crate::error::{Error, Result};
 use crate::format::member::MemberHeader;
 use crate::limits::Limits;
@@ -35,12 +36,13 @@ pub trait Hook {
 }
 
 /// What takes part in a create job beside the files of the tree: members that come from elsewhere,
-/// and what is done before and after files are read.
+/// what is done before and after files are read, and the base of an incremental archive.
 #[derive(Default)]
 pub struct Extras<'e> {
     pub(super) hooks: Vec<Guarded<'e>>,
     /// In the order of their names.
     pub(super) supplies: Vec<Supply<'e>>,
+    pub(super) base: Option<BaseListing<'e>>,
 }
 
 /// A hook, and what it is for.
@@ -74,7 +76,15 @@ impl Guarded<'_> {
 impl<'e> Extras<'e> {
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.hooks.is_empty() && self.supplies.is_empty()
+        self.hooks.is_empty() && self.supplies.is_empty() && self.base.is_none()
+    }
+
+    /// Has only what changed since `base` stored. Of the rest the archive has entries that refer to
+    /// the base, and no bytes. What of the base cannot be looked at or read now is kept with the
+    /// bytes that the base knows, and stored by the next archive. [`super::CreateOptions::compare`]
+    /// says how things are compared.
+    pub fn set_base(&mut self, base: BaseListing<'e>) {
+        self.base = Some(base);
     }
 
     /// Has `hook` called before and after what is at and below `prefix` is read, which is a name in

@@ -1,5 +1,6 @@
 //! Work items: what the walk found, with names and hard links settled.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
@@ -8,15 +9,17 @@ use rustix::fs::{FileType, major, minor};
 
 use super::big::BigFile;
 use super::{CreateOptions, CreateReport};
+use crate::base::Why;
 use crate::codec::Method;
 use crate::error::Error;
-use crate::format::entry::{Dialect, Entry, Kind};
+use crate::format::entry::{Dialect, Entry, EntryRef, Kind};
 use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::timestamp::Timestamp;
 use crate::format::{BLOCK, padding};
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::{Details, entry_of};
 use crate::path::MemberPath;
+use crate::run::Run;
 use crate::select::Patterns;
 use crate::source::{Found, Names, OpenError, ctime, mtime};
 
@@ -34,13 +37,46 @@ pub(crate) struct Item {
     /// How its content is written.
     pub(crate) method: Method,
     pub(crate) classic: bool,
+    /// Why it is stored although there is a base.
+    pub(crate) why: Option<Why>,
+    /// What the base has of it.
+    pub(crate) old: Option<Box<Old>>,
+    /// Entries without bytes that come before it.
+    pub(crate) before: Option<Box<Run>>,
     /// Of a directory: why not all that is in it is known.
     lost: Option<std::io::Error>,
+}
+
+/// What a base has of an item.
+#[derive(Debug)]
+pub(crate) struct Old {
+    /// The entry, as an archive on the base has it.
+    pub(crate) entry: Entry,
+    /// What the entry stands for.
+    pub(crate) use_of: Use,
+}
+
+/// What an entry of a base stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// For an item that cannot be stored now.
+    Lost,
+    /// For an item of which these turn out to be the same.
+    Same {
+        /// Extended attributes, ACLs and label.
+        xattr: bool,
+        /// The content.
+        content: bool,
+    },
+    /// For a hard link whose first name turns out to be unchanged.
+    AsFirst,
 }
 
 /// What became of an item.
 #[derive(Debug)]
 pub(crate) enum Packed {
+    /// It is what the base has of it.
+    Unchanged,
     /// Its entry, with a location in the streams that were packed together with it.
     Whole {
         entry: Box<Entry>,
@@ -74,6 +110,30 @@ struct Link {
     left: u64,
     /// Size and time of change.
     version: (i64, Timestamp),
+    fate: Fate,
+}
+
+/// What becomes of the first name of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Fate {
+    /// It is stored.
+    #[default]
+    Stored,
+    /// The base has it.
+    Unchanged,
+    /// That is known only when it is read.
+    Open,
+}
+
+/// What was found, as an archive has it.
+#[derive(Debug)]
+pub(crate) enum Met {
+    /// A thing of this kind; of a hard link, with what becomes of its first name.
+    Kind(Kind, Fate),
+    /// Nothing that could be stored: it is gone.
+    Nothing,
+    /// Something that cannot be read, which was told.
+    Unreadable,
 }
 
 impl Items {
@@ -90,27 +150,71 @@ impl Items {
     /// Makes the item of what was found; `None` when it cannot be stored, which is told.
     pub(crate) fn next(
         &mut self,
-        mut found: Found,
+        found: Found,
         report: &mut CreateReport,
         observer: &mut dyn Observer,
     ) -> Option<Item> {
-        let kind = match self.kind(&found) {
-            Ok(Some(kind)) => kind,
-            Ok(None) => return None,
+        match self.meet(&found, report, observer) {
+            Met::Kind(kind, _) => Some(self.make(found, kind)),
+            Met::Nothing | Met::Unreadable => None,
+        }
+    }
+
+    /// Returns what was found as an archive has it.
+    pub(crate) fn meet(
+        &mut self,
+        found: &Found,
+        report: &mut CreateReport,
+        observer: &mut dyn Observer,
+    ) -> Met {
+        match self.kind(found) {
+            Ok(Some((kind, fate))) => Met::Kind(kind, fate),
+            Ok(None) => Met::Nothing,
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
                 report.vanished += 1;
                 let (path, warning) = (&found.path, &Warning::Vanished);
                 observer.event(Event::Warning { path, warning });
-                return None;
+                Met::Nothing
             }
             Err(source) => {
                 report.unreadable += 1;
                 let path = PathBuf::from(found.path.to_string());
                 let error = &Error::Io { op: "read the link", path, source };
                 observer.event(Event::Failed { path: &found.path, error });
-                return None;
+                Met::Unreadable
             }
-        };
+        }
+    }
+
+    /// Says what becomes of a first name, for those that may follow.
+    pub(crate) fn settle(&mut self, found: &Found, fate: Fate) {
+        if found.stat.st_nlink > 1
+            && let Some(link) = self.links.get_mut(&(found.stat.st_dev, found.stat.st_ino))
+        {
+            link.fate = fate;
+        }
+    }
+
+    /// Returns the entry of something that has not changed, made of what the base has of it.
+    pub(crate) fn unchanged<'e>(
+        &'e mut self,
+        found: &'e Found,
+        old: EntryRef<'e>,
+        is_classic: bool,
+    ) -> EntryRef<'e> {
+        let stat = &found.stat;
+        let (user, group) = self.names.owner(u64::from(stat.st_uid), u64::from(stat.st_gid));
+        let mut entry = old.above(is_classic);
+        (entry.user, entry.group) = (Cow::Borrowed(user), Cow::Borrowed(group));
+        entry.mtime = Some(mtime(stat));
+        entry.ctime = Some(ctime(stat)).filter(|_| !self.reproducible);
+        entry.ino = Some(stat.st_ino).filter(|_| !self.reproducible);
+        entry.partial = found.partial;
+        entry
+    }
+
+    /// Makes the item of what was found.
+    pub(crate) fn make(&mut self, mut found: Found, kind: Kind) -> Item {
         let stat = &found.stat;
         let header = MemberHeader {
             mode: stat.st_mode & 0o7777,
@@ -128,16 +232,26 @@ impl Items {
             ..Details::default()
         };
         let lost = found.lost.take();
-        let (warnings, reproducible, classic) = (Vec::new(), self.reproducible, self.classic);
         let method = self.method(&found);
-        let mut item =
-            Item { found, header, details, warnings, reproducible, method, classic, lost };
+        let mut item = Item {
+            found,
+            header,
+            details,
+            warnings: Vec::new(),
+            reproducible: self.reproducible,
+            method,
+            classic: self.classic,
+            why: None,
+            old: None,
+            before: None,
+            lost,
+        };
         if item.header.kind == Kind::Directory {
             // At once, so that the handles of directories need not be kept.
             item.read_xattrs(None);
             item.found.release();
         }
-        Some(item)
+        item
     }
 
     /// Returns how the content of a file is written, which its other names do as well: their first
@@ -157,27 +271,33 @@ impl Items {
         }
     }
 
-    /// Returns the kind; `None` for what no archive can hold.
-    fn kind(&mut self, found: &Found) -> std::io::Result<Option<Kind>> {
+    /// Returns the kind; `None` for what no archive can hold. Of a hard link, with what becomes of
+    /// its first name.
+    fn kind(&mut self, found: &Found) -> std::io::Result<Option<(Kind, Fate)>> {
         let stat = &found.stat;
         let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
         let kind = match found.file_type() {
             FileType::RegularFile => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0) },
-            FileType::Directory => return Ok(Some(Kind::Directory)),
+            FileType::Directory => return Ok(Some((Kind::Directory, Fate::Stored))),
             // Never as a hard link: Python sets the mode of one through the link.
-            FileType::Symlink => return Ok(Some(Kind::Symlink { target: found.read_link()? })),
+            FileType::Symlink => {
+                let target = found.read_link()?;
+                return Ok(Some((Kind::Symlink { target }, Fate::Stored)));
+            }
             FileType::CharacterDevice => Kind::CharDevice { major, minor },
             FileType::BlockDevice => Kind::BlockDevice { major, minor },
             FileType::Fifo => Kind::Fifo,
             FileType::Socket | FileType::Unknown => return Ok(None),
         };
-        let earlier = self.earlier_name(found);
-        Ok(Some(earlier.map_or(kind, |target| Kind::HardLink { target })))
+        Ok(Some(match self.earlier_name(found) {
+            Some((target, fate)) => (Kind::HardLink { target }, fate),
+            None => (kind, Fate::Stored),
+        }))
     }
 
     /// Returns the first name of something that was met before under another. It is forgotten when
     /// all its names were met.
-    fn earlier_name(&mut self, found: &Found) -> Option<MemberPath> {
+    fn earlier_name(&mut self, found: &Found) -> Option<(MemberPath, Fate)> {
         #[allow(clippy::useless_conversion, reason = "narrower on other machines")]
         let names = u64::from(found.stat.st_nlink);
         if names < 2 {
@@ -188,15 +308,16 @@ impl Items {
         // An inode number may be given to another file while the walk goes on.
         let link = self.links.get_mut(&key).filter(|link| link.version == version);
         let Some(link) = link else {
-            let link = Link { first: found.path.clone(), left: names - 1, version };
+            let (first, fate) = (found.path.clone(), Fate::Stored);
+            let link = Link { first, left: names - 1, version, fate };
             self.links.insert(key, link);
             return None;
         };
         link.left -= 1;
         if link.left == 0 {
-            return self.links.remove(&key).map(|link| link.first);
+            return self.links.remove(&key).map(|link| (link.first, link.fate));
         }
-        Some(link.first.clone())
+        Some((link.first.clone(), link.fate))
     }
 }
 
@@ -213,6 +334,23 @@ impl Item {
         if self.classic && !self.header.xattrs.is_empty() {
             self.header.xattrs = Xattrs::default();
             self.warnings.push(Warning::NoXattrs);
+        }
+    }
+
+    /// Returns whether it is to be read before it is known whether it is stored.
+    pub(crate) fn is_read_first(&self) -> bool {
+        let use_of = self.old.as_ref().map(|old| old.use_of);
+        matches!(use_of, Some(Use::Same { .. }))
+    }
+
+    /// Returns the first name of a hard link which is unchanged if that is.
+    pub(crate) fn as_first(&self) -> Option<&MemberPath> {
+        match self.old.as_deref()? {
+            Old { entry, use_of: Use::AsFirst } => match &entry.kind {
+                Kind::HardLink { target } => Some(target),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

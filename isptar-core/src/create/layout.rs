@@ -3,9 +3,11 @@
 use crate::error::Result;
 use crate::format::entry::Entry;
 use crate::format::member::MemberHeader;
+use crate::format::tables::Base;
 use crate::io::Sink;
 use crate::pack::{Details, MemberDigest};
-use crate::path::MemberPath;
+use crate::path::MemberName;
+use crate::run::Run;
 use crate::writer::{ArchiveWriter, ClassicWriter, OpenMember, Written};
 
 /// An archive that is being written. Members come packed as its layout has them: see
@@ -24,7 +26,7 @@ pub(crate) trait Layout {
     fn put_block(&mut self, stream: &[u8]) -> Result<()>;
 
     /// Returns whether a name is one that every reader takes.
-    fn takes(&self, path: &MemberPath) -> bool;
+    fn takes(&self, path: &MemberName<'_>) -> bool;
 
     /// Appends a member that was packed as one stream.
     fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry>;
@@ -32,6 +34,12 @@ pub(crate) trait Layout {
     /// Records an entry that has no bytes here, or whose streams were put out before, if the
     /// listing can say that.
     fn put_entry(&mut self, entry: &Entry) -> Result<()>;
+
+    /// Says which bases the entries of other depths refer to.
+    fn set_bases(&mut self, bases: Vec<Base>);
+
+    /// Records entries that have no bytes here, and whose names every reader takes.
+    fn put_run(&mut self, run: &Run) -> Result<()>;
 
     /// Begins a member of several chunks.
     fn begin(&mut self, header: &MemberHeader) -> Result<Self::Open>;
@@ -80,7 +88,7 @@ impl<S: Sink> Layout for ArchiveWriter<S> {
         self.put_block(stream)
     }
 
-    fn takes(&self, path: &MemberPath) -> bool {
+    fn takes(&self, path: &MemberName<'_>) -> bool {
         self.takes(path)
     }
 
@@ -90,6 +98,14 @@ impl<S: Sink> Layout for ArchiveWriter<S> {
 
     fn put_entry(&mut self, entry: &Entry) -> Result<()> {
         self.put_entry(entry)
+    }
+
+    fn set_bases(&mut self, bases: Vec<Base>) {
+        self.set_bases(bases);
+    }
+
+    fn put_run(&mut self, run: &Run) -> Result<()> {
+        self.put_run(run)
     }
 
     fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
@@ -131,7 +147,8 @@ impl<S: Sink> Layout for ArchiveWriter<S> {
     }
 }
 
-/// What could not be stored, or is incomplete, has no place in a classic listing.
+/// What could not be stored, or is incomplete, has no place in a classic listing. None is made on a
+/// base.
 impl<S: Sink> Layout for ClassicWriter<S> {
     type Open = Entry;
 
@@ -147,7 +164,7 @@ impl<S: Sink> Layout for ClassicWriter<S> {
         self.put_piece(stream)
     }
 
-    fn takes(&self, path: &MemberPath) -> bool {
+    fn takes(&self, path: &MemberName<'_>) -> bool {
         self.takes(path)
     }
 
@@ -156,6 +173,12 @@ impl<S: Sink> Layout for ClassicWriter<S> {
     }
 
     fn put_entry(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_bases(&mut self, _: Vec<Base>) {}
+
+    fn put_run(&mut self, _: &Run) -> Result<()> {
         Ok(())
     }
 

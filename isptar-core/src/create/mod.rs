@@ -7,6 +7,7 @@
 mod agenda;
 mod batch;
 pub(crate) mod big;
+mod changes;
 mod drive;
 mod extras;
 pub(crate) mod file;
@@ -15,13 +16,15 @@ pub(crate) mod item;
 pub(crate) mod layout;
 pub(crate) mod moved;
 mod plan;
+mod same;
 mod store;
 mod supply;
 
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::base::CompareOptions;
+use crate::error::{Error, Result};
 use crate::format::entry::{Dialect, Entry, Kind};
 use crate::io::Sink;
 use crate::limits::Limits;
@@ -35,6 +38,7 @@ pub use extras::{Extras, Hook, Stage};
 pub use plan::{plan, plan_with};
 
 use batch::Worker;
+use changes::Changes;
 use drive::{Driver, workers};
 use layout::Layout;
 use store::Store;
@@ -58,6 +62,8 @@ pub struct CreateOptions {
     pub exclude_if_present: Vec<Vec<u8>>,
     /// Stay on the file systems of the paths given.
     pub one_file_system: bool,
+    /// How things are compared with a base: see [`Extras::set_base`].
+    pub compare: CompareOptions,
     /// Store extended attributes, ACLs and labels. Default true.
     pub xattrs: bool,
     /// Leave out everything that differs between two copies of the same tree.
@@ -95,6 +101,7 @@ impl Default for CreateOptions {
             exclude_caches: false,
             exclude_if_present: Vec::new(),
             one_file_system: false,
+            compare: CompareOptions::default(),
             xattrs: true,
             reproducible: false,
             created: None,
@@ -128,6 +135,13 @@ pub struct CreateReport {
     pub unreadable: u64,
     /// Files that vanished before they were read.
     pub vanished: u64,
+    /// Not stored, because a base has them unchanged.
+    pub unchanged: u64,
+    /// In the base, and not there any more.
+    pub deleted: u64,
+    /// Not stored because they could not be read, or are in what could not be: what the base has of
+    /// them is kept.
+    pub kept: u64,
     /// Left out by intent.
     pub left_out: u64,
     /// Other warnings.
@@ -203,6 +217,9 @@ pub fn create_with(
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     drive::check_handles(options)?;
+    if options.dialect == Dialect::Classic && extras.base.is_some() {
+        return Err(Error::ClassicOnBase);
+    }
     let walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
     match options.dialect {
         Dialect::Isptar => {
@@ -219,13 +236,14 @@ fn fill(
     writer: impl Layout + Send,
     walk: Walk,
     options: &CreateOptions,
-    extras: Extras<'_>,
+    mut extras: Extras<'_>,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     let store = Store::new(writer, options);
     let worker = || Worker::new(options);
     in_order(workers(options), worker, Worker::work, |lane| {
-        Driver::new(walk, store, options, lane, extras, observer).run()
+        let changes = Changes::new(extras.base.take(), options);
+        Driver::new(walk, store, options, lane, extras, observer).run(changes)
     })
 }
 

@@ -1,14 +1,14 @@
 //! What would be stored, without storing it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use rustix::fs::FileType;
-
 use super::agenda::{Agenda, Turn};
+use super::changes::{Change, Changes};
 use super::extras::Extras;
 use super::item::{Item, Items};
 use super::supply::header_of;
-use super::{CreateOptions, CreateReport};
+use super::{CreateOptions, CreateReport, same};
 use crate::error::Result;
 use crate::format::entry::Kind;
 use crate::observe::{Event, Observer, Warning};
@@ -26,85 +26,142 @@ pub fn plan(
     options: &CreateOptions,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
-    plan_with(paths, options, &Extras::default(), observer)
+    plan_with(paths, options, &mut Extras::default(), observer)
 }
 
 /// Does what [`plan`] does, for [`super::create_with`]. No hook is called and no supply read: members
-/// whose content would come from elsewhere are told with a size of 0, and without parts.
+/// whose content would come from elsewhere are told with a size of 0, and without parts. The base is used
+/// up: on one,
+/// files are read where nothing else says whether they have changed.
 ///
 /// # Errors
 ///
-/// Those of [`plan`].
+/// Those of [`plan`]; [`crate::Error::BadBase`].
 pub fn plan_with(
     paths: &[PathBuf],
     options: &CreateOptions,
-    extras: &Extras<'_>,
+    extras: &mut Extras<'_>,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
-    let mut walk = Walk::new(&options.directory, paths, options.source(Vec::new()))?;
-    let mut items = Items::new(options);
-    let mut report = CreateReport::default();
-    let mut agenda = Agenda::new(extras);
-    loop {
-        let next = walk.upcoming(observer);
-        plan_turns(&mut agenda, extras, next.as_ref(), &mut report, observer)?;
-        if next.is_none() {
-            break;
-        }
-        let Some(found) = walk.try_next(observer)? else { continue };
-        if !extras.supplies.is_empty() {
-            agenda.found(&found.path, found.file_type() == FileType::Directory);
-        }
-        if let Some(item) = items.next(found, &mut report, observer) {
-            plan_item(&item, &mut report, observer);
-        }
-    }
-    for prefix in agenda.unused() {
-        report.warnings += 1;
-        observer.event(Event::Warning { path: prefix, warning: &Warning::HookNotCalled });
-    }
-    report.add_walk(&walk);
-    Ok(report)
+    let changes = Changes::new(extras.base.take(), options);
+    let plan = Plan {
+        walk: Walk::new(&options.directory, paths, options.source(Vec::new()))?,
+        items: Items::new(options),
+        report: CreateReport::default(),
+        agenda: Agenda::new(extras),
+        extras,
+        unchanged: HashSet::new(),
+        data: Vec::new(),
+        observer,
+    };
+    plan.run(changes)
 }
 
-/// Tells which supplies would be stored before the walk goes on.
-fn plan_turns(
-    agenda: &mut Agenda,
-    extras: &Extras<'_>,
-    next: Option<&MemberPath>,
-    report: &mut CreateReport,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    while let Some(turn) = agenda.turn(extras, next)? {
-        if let Turn::Supply(index) = turn {
-            let entry = entry_of(&header_of(&extras.supplies[index]), Details::default());
-            report.count(&entry);
-            observer.event(Event::Done { entry: &entry });
-        }
-    }
-    Ok(())
+/// What is planned in order.
+struct Plan<'p> {
+    walk: Walk,
+    items: Items,
+    report: CreateReport,
+    agenda: Agenda,
+    extras: &'p Extras<'p>,
+    /// First names of files with several names that were read and found unchanged.
+    unchanged: HashSet<MemberPath>,
+    data: Vec<u8>,
+    observer: &'p mut dyn Observer,
 }
 
-/// Tells whether an item could be stored.
-fn plan_item(item: &Item, report: &mut CreateReport, observer: &mut dyn Observer) {
-    let path = &item.header.path;
-    let entry = entry_of(&item.header, item.details);
-    match item.try_open() {
-        Ok(()) => {
-            report.count(&entry);
-            observer.event(Event::Done { entry: &entry });
-        }
-        Err(None) => {
-            report.vanished += 1;
-            observer.event(Event::Warning { path, warning: &Warning::Vanished });
-        }
-        Err(Some(error)) => {
-            report.unreadable += 1;
-            observer.event(Event::Failed { path, error: &error });
-            if item.header.kind == Kind::Directory {
-                report.count(&entry);
-                observer.event(Event::Done { entry: &entry });
+impl Plan<'_> {
+    fn run(mut self, mut changes: Changes<'_>) -> Result<CreateReport> {
+        loop {
+            if changes.is_between() {
+                self.turns(&mut changes)?;
+            }
+            if !self.change(&mut changes)? {
+                break;
             }
         }
+        for prefix in self.agenda.unused() {
+            self.report.warnings += 1;
+            self.observer.event(Event::Warning { path: prefix, warning: &Warning::HookNotCalled });
+        }
+        self.report.add_walk(&self.walk);
+        Ok(self.report)
+    }
+
+    /// Tells which supplies would be stored before the walk goes on.
+    fn turns(&mut self, changes: &mut Changes<'_>) -> Result<()> {
+        let next = self.walk.upcoming(self.observer);
+        while let Some(turn) = self.agenda.turn(self.extras, next.as_ref())? {
+            let Turn::Supply(index) = turn else { continue };
+            changes.turn_to(self.extras.supplies[index].first_name());
+            while !changes.is_between() {
+                self.change(changes)?;
+            }
+            let supply = &self.extras.supplies[index];
+            let entry = entry_of(&header_of(supply), Details::default());
+            self.report.count(&entry);
+            self.observer.event(Event::Done { entry: &entry });
+            // How many parts there would be is not known.
+            changes.replace(supply, &supply.last_name())?;
+        }
+        Ok(())
+    }
+
+    /// Tells what comes next of the tree and the base; returns whether there was more.
+    fn change(&mut self, changes: &mut Changes<'_>) -> Result<bool> {
+        let report = &mut self.report;
+        let next = changes.next(&mut self.walk, &mut self.items, report, self.observer)?;
+        let Some(change) = next else { return Ok(false) };
+        if let Some((path, is_directory)) = change.found() {
+            self.agenda.found(&path, is_directory);
+        }
+        match change {
+            Change::Unchanged(_) => report.unchanged += 1,
+            Change::Kept(_) => report.kept += 1,
+            Change::Deleted(name) => {
+                report.deleted += 1;
+                self.observer.event(Event::Deleted { path: &name.into_owned() });
+            }
+            Change::Nothing => {}
+            Change::Item(item) => self.item(*item),
+        }
+        Ok(true)
+    }
+
+    /// Tells whether an item would be stored, and could be.
+    fn item(&mut self, mut item: Item) {
+        let as_first = item.as_first().is_some_and(|first| self.unchanged.contains(first));
+        if as_first || same::is_unchanged(&mut item, &mut self.data) {
+            self.report.unchanged += 1;
+            if item.has_several_names() {
+                self.unchanged.insert(item.found.path);
+            }
+            return;
+        }
+        match item.try_open() {
+            Ok(()) => self.done(&item),
+            Err(None) => {
+                self.report.vanished += 1;
+                let (path, warning) = (&item.header.path, &Warning::Vanished);
+                self.observer.event(Event::Warning { path, warning });
+            }
+            Err(Some(error)) => {
+                self.report.unreadable += 1;
+                let path = &item.header.path;
+                self.observer.event(Event::Failed { path, error: &error });
+                if item.header.kind == Kind::Directory {
+                    self.done(&item);
+                }
+            }
+        }
+    }
+
+    fn done(&mut self, item: &Item) {
+        let entry = entry_of(&item.header, item.details);
+        self.report.count(&entry);
+        if let Some(why) = item.why {
+            self.observer.event(Event::Why { path: &entry.path, why });
+        }
+        self.observer.event(Event::Done { entry: &entry });
     }
 }

@@ -14,8 +14,10 @@ use super::supply::Spooled;
 use super::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
+use crate::format::tables::Base;
 use crate::observe::{Event, Observer, Warning};
-use crate::path::MemberPath;
+use crate::path::{MemberName, MemberPath};
+use crate::run::Run;
 use crate::source::Walk;
 
 /// A big file of which chunks are being stored.
@@ -30,6 +32,8 @@ pub(super) struct Store<W: Layout> {
     pub(super) writer: W,
     pub(super) report: CreateReport,
     moved: Moved,
+    /// First names of files with several names that were read and found unchanged.
+    unchanged: HashSet<MemberPath>,
     /// Packs what must be packed anew.
     pub(super) worker: Worker,
     groups: bool,
@@ -48,6 +52,7 @@ impl<W: Layout> Store<W> {
             writer,
             report: CreateReport::default(),
             moved: Moved::default(),
+            unchanged: HashSet::new(),
             worker: Worker::new(options),
             groups: options.group() > 0,
             shared: 0,
@@ -67,10 +72,25 @@ impl<W: Layout> Store<W> {
         self.writer.put_block(stream)
     }
 
+    /// Records entries that have no bytes here.
+    pub(super) fn run(&mut self, run: &Run) -> Result<()> {
+        self.writer.put_run(run)
+    }
+
+    /// Says which bases there are.
+    pub(super) fn set_bases(&mut self, bases: Vec<Base>) {
+        self.writer.set_bases(bases);
+    }
+
     /// Returns whether an item can be in an archive at all: names can be longer or deeper than any
     /// reader takes.
     pub(super) fn takes(&self, item: &Item) -> bool {
-        self.writer.takes(&item.header.path)
+        self.takes_name(&item.header.path)
+    }
+
+    /// Returns whether every reader takes a name.
+    pub(super) fn takes_name(&self, path: &MemberName<'_>) -> bool {
+        self.writer.takes(path)
     }
 
     /// Stores a batch.
@@ -111,7 +131,8 @@ impl<W: Layout> Store<W> {
                 Kind::HardLink { target } => self.moved.has(target) || without.contains(target),
                 _ => false,
             };
-            if item.has_several_names() && !matches!(packed, Packed::Whole { same: true, .. }) {
+            let is_whole = matches!(packed, Packed::Whole { same: true, .. } | Packed::Unchanged);
+            if item.has_several_names() && !is_whole {
                 without.insert(&item.found.path);
             }
             broken
@@ -126,6 +147,12 @@ impl<W: Layout> Store<W> {
         stream: &[u8],
         observer: &mut dyn Observer,
     ) -> Result<()> {
+        if let Some(run) = item.before.take() {
+            self.run(&run)?;
+        }
+        if item.as_first().is_some_and(|first| self.unchanged.contains(first)) {
+            packed = Packed::Unchanged;
+        }
         let mut again = Vec::new();
         let moved_from = self.move_link(&mut item, &mut packed, &mut again);
         let stream = if again.is_empty() { stream } else { &again };
@@ -177,8 +204,10 @@ impl<W: Layout> Store<W> {
         observer: &mut dyn Observer,
     ) -> Result<Stored> {
         match packed {
+            Packed::Unchanged => self.unchanged(item),
             Packed::Whole { entry, same } => {
                 let entry = self.whole(*entry, stream)?;
+                tell_why(item, observer);
                 for warning in &item.warnings {
                     self.warn(&entry.path, warning, observer);
                 }
@@ -186,7 +215,11 @@ impl<W: Layout> Store<W> {
                 self.done(&entry, observer);
                 Ok(if same { Stored::Whole } else { Stored::Other })
             }
-            Packed::Big(big) => self.begin(big, observer),
+            Packed::Big(big) => {
+                let begun = self.begin(big, observer)?;
+                tell_why(item, observer);
+                Ok(begun)
+            }
             Packed::Grown => self.grown(item, observer),
             Packed::Vanished => {
                 self.report.vanished += 1;
@@ -268,6 +301,7 @@ impl<W: Layout> Store<W> {
         };
         let source = file.source.clone();
         let stored = self.begin(Box::new(file), observer)?;
+        tell_why(item, observer);
         let (mut data, mut stream) = (Vec::new(), Vec::new());
         for number in 0..source.chunks() {
             if observer.cancelled() {
@@ -282,10 +316,29 @@ impl<W: Layout> Store<W> {
         Ok(stored)
     }
 
-    /// Records a thing whose content is not in the archive.
-    fn lose(&mut self, item: &Item, reason: &str) -> Result<Stored> {
+    /// Records something as the base has it.
+    fn unchanged(&mut self, item: &mut Item) -> Result<Stored> {
+        let Some(old) = item.old.take() else { return Ok(Stored::Without) };
+        self.writer.put_entry(&old.entry)?;
+        self.report.unchanged += 1;
+        if item.has_several_names() {
+            self.unchanged.insert(item.found.path.clone());
+        }
+        Ok(Stored::Whole)
+    }
+
+    /// Records a thing whose content is not in the archive: what a base has of it is kept.
+    fn lose(&mut self, item: &mut Item, reason: &str) -> Result<Stored> {
         if item.has_content() {
-            match self.writer.put_entry(&item.lost_entry(reason)) {
+            let old = item.old.take().filter(|old| matches!(old.entry.kind, Kind::File { .. }));
+            let entry = match old {
+                Some(old) => {
+                    self.report.kept += 1;
+                    Entry { lost: Some(reason.into()), ..old.entry }
+                }
+                None => item.lost_entry(reason),
+            };
+            match self.writer.put_entry(&entry) {
                 // What the listing cannot name is told all the same.
                 Ok(()) | Err(Error::Unstorable { .. } | Error::UnsafePath { .. }) => {}
                 Err(error) => return Err(error),
@@ -299,7 +352,7 @@ impl<W: Layout> Store<W> {
         observer.event(Event::Done { entry });
     }
 
-    fn fail(&mut self, path: &MemberPath, error: &Error, observer: &mut dyn Observer) {
+    pub(super) fn fail(&mut self, path: &MemberPath, error: &Error, observer: &mut dyn Observer) {
         self.report.unreadable += 1;
         observer.event(Event::Failed { path, error });
     }
@@ -319,7 +372,7 @@ impl<W: Layout> Store<W> {
 
     /// Completes the archive.
     pub(super) fn finish(mut self, walk: &Walk) -> Result<CreateReport> {
-        if self.report.members == 0 {
+        if self.report.members + self.report.unchanged == 0 {
             // A slip of the pen, or a disk that is not mounted, must not replace a good backup by an
             // empty one.
             return Err(Error::NothingStored);
@@ -332,5 +385,12 @@ impl<W: Layout> Store<W> {
         self.report.archive_size = written.archive_size;
         self.report.identity = Some(written.identity);
         Ok(self.report)
+    }
+}
+
+/// Tells why an item is stored although there is a base.
+fn tell_why(item: &Item, observer: &mut dyn Observer) {
+    if let Some(why) = item.why {
+        observer.event(Event::Why { path: &item.found.path, why });
     }
 }

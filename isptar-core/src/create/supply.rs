@@ -73,9 +73,10 @@ impl Feed<'_> {
 }
 
 impl<W: Layout> Driver<'_, '_, W> {
-    /// Stores what a supply gives: as one member, or in parts.
-    pub(super) fn supply(&mut self, index: usize) -> Result<()> {
+    /// Stores what a supply gives: as one member, or in parts. Returns the name of the last one.
+    pub(super) fn supply(&mut self, index: usize) -> Result<MemberPath> {
         self.end_batch()?;
+        self.end_run()?;
         let supply = &mut self.extras.supplies[index];
         let content = std::mem::replace(&mut supply.content, Box::new(io::empty()));
         let part_size = supply.part_size.map_or(u64::MAX, std::num::NonZero::get);
@@ -85,10 +86,11 @@ impl<W: Layout> Driver<'_, '_, W> {
         for part in 0..=LAST_PART {
             let supply = &self.extras.supplies[index];
             let (name, method) = (supply.name.clone(), self.items.method_of(&supply.name));
-            let header = MemberHeader { path: supply.name_of(part), ..header_of(supply) };
+            let last = supply.name_of(part);
+            let header = MemberHeader { path: last.clone(), ..header_of(supply) };
             self.part(&mut feed, part_size, header, method, failed(name))?;
             if feed.len == 0 {
-                return Ok(());
+                return Ok(last);
             }
         }
         let path = self.extras.supplies[index].name.clone();

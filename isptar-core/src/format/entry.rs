@@ -1,11 +1,11 @@
 //! Entries: one line of the listing, the record of one member.
 
 mod borrowed;
+mod encode;
 mod line;
 
 use std::ops::Range;
 
-use super::text::{escape, push_decimal, push_digest};
 use super::timestamp::Timestamp;
 use crate::error::FormatError;
 use crate::limits::Limits;
@@ -84,20 +84,6 @@ pub struct Location {
     pub zoffset: u64,
 }
 
-impl Location {
-    /// Appends the field, with the TAB before it.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(b'\t');
-        push_decimal(self.depth, out);
-        out.push(b':');
-        push_decimal(self.slice, out);
-        out.push(b':');
-        push_decimal(self.offset, out);
-        out.push(b':');
-        push_decimal(self.zoffset, out);
-    }
-}
-
 /// How a big member is cut: the size of a chunk, and the packed size of each of its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks {
@@ -167,6 +153,8 @@ pub struct Entry {
     /// Known but not stored, and why. A directory has its own header nevertheless; what it
     /// contained is not known.
     pub lost: Option<String>,
+    /// The location is in a classic archive, and points at the data: there is no header.
+    pub data: bool,
     /// Keys that this version does not know, in their order.
     pub unknown: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -205,6 +193,7 @@ impl Entry {
             sparse: false,
             partial: false,
             lost: None,
+            data: false,
             unknown: Vec::new(),
         }
     }
@@ -224,28 +213,7 @@ impl Entry {
     ///
     /// [`FormatError::Limit`] when the line would be longer than its reader takes.
     pub fn encode(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let start = out.len();
-        escape(self.path.as_bytes(), out);
-        push_owner(&self.user, self.uid, out);
-        push_owner(&self.group, self.gid, out);
-        self.push_mode_and_kind(|seconds| seconds.max(0), out);
-        if let Some(location) = &self.location {
-            location.encode(out);
-        }
-        self.push_keys(out);
-        out.push(b'\n');
-        let len = out.len().saturating_sub(start) as u64;
-        if len > limits.line {
-            // The text may be a listing that goes on with other entries.
-            out.truncate(start);
-            return Err(FormatError::Limit {
-                what: "listing line",
-                limit: limits.line,
-                actual: len,
-                raise: None,
-            });
-        }
-        Ok(())
+        self.borrowed().encode(limits, out)
     }
 
     /// Appends the line of a classic listing, but its location and line feed: no keys, ids as
@@ -256,113 +224,7 @@ impl Entry {
     /// [`FormatError::Limit`] when an id has more than 32 bits, or the line is longer than its
     /// reader takes; `out` is as it was then.
     pub fn encode_classic(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
-        /// Most bytes that may be added: location and line feed.
-        const MORE: usize = 64;
-        let id = |what, id: u64| {
-            let (limit, raise) = (u64::from(u32::MAX), None);
-            let narrow = u32::try_from(id).map(u32::cast_signed);
-            narrow.map_err(|_| FormatError::Limit { what, limit, actual: id, raise })
-        };
-        let (uid, gid) = (id("uid", self.uid)?, id("gid", self.gid)?);
-        let start = out.len();
-        escape(self.path.as_bytes(), out);
-        push_owner(&self.user, uid, out);
-        push_owner(&self.group, gid, out);
-        self.push_mode_and_kind(|seconds| seconds, out);
-        let (what, limit, raise) = ("listing line", limits.line, None);
-        let actual = out.len().saturating_sub(start).saturating_add(MORE) as u64;
-        if actual > limit {
-            out.truncate(start);
-            return Err(FormatError::Limit { what, limit, actual, raise });
-        }
-        Ok(())
-    }
-
-    /// Appends mode, kind and what belongs to the kind; `field` makes the field of the mtime.
-    fn push_mode_and_kind(&self, field: fn(i64) -> i64, out: &mut Vec<u8>) {
-        out.push(b'\t');
-        push_decimal(self.mode, out);
-        out.push(b'\t');
-        out.extend_from_slice(self.kind.word().as_bytes());
-        match &self.kind {
-            Kind::File { size } => {
-                out.push(b'\t');
-                push_decimal(field(self.mtime.unwrap_or_default().seconds()), out);
-                out.push(b'\t');
-                push_decimal(*size, out);
-            }
-            Kind::Directory | Kind::Fifo => {}
-            Kind::Symlink { target } => {
-                out.push(b'\t');
-                escape(target, out);
-            }
-            Kind::HardLink { target } => {
-                out.push(b'\t');
-                escape(target.as_bytes(), out);
-            }
-            Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
-                out.push(b'\t');
-                push_decimal(*major, out);
-                out.push(b'\t');
-                push_decimal(*minor, out);
-            }
-        }
-    }
-
-    fn push_keys(&self, out: &mut Vec<u8>) {
-        let mut key = |name: &str, push: &dyn Fn(&mut Vec<u8>)| {
-            out.push(b'\t');
-            out.extend_from_slice(name.as_bytes());
-            out.push(b'=');
-            push(out);
-        };
-        if let Some(packed) = self.packed {
-            key("packed", &|out| push_decimal(packed, out));
-        }
-        if let Some(chunks) = &self.chunks {
-            key("chunks", &|out| push_chunks(chunks, out));
-        }
-        match &self.digest {
-            Some(Digest::Content(digest)) => key("sha256", &|out| push_digest(digest, out)),
-            Some(Digest::Stored(digest)) => key("stored_sha256", &|out| push_digest(digest, out)),
-            None => {}
-        }
-        if let Some(mtime) = self.mtime.filter(|&mtime| !self.field_says(mtime)) {
-            key("mtime", &|out| mtime.encode(out));
-        }
-        if self.ctime != self.mtime {
-            match self.ctime {
-                Some(ctime) => key("ctime", &|out| ctime.encode(out)),
-                None => key("ctime", &|out| out.push(b'-')),
-            }
-        }
-        if let Some(ino) = self.ino {
-            key("ino", &|out| push_decimal(ino, out));
-        }
-        if let Some(xattr) = self.xattr {
-            key("xattr", &|out| out.extend_from_slice(format!("{xattr:016x}").as_bytes()));
-        }
-        for (name, set) in
-            [("dirty", self.dirty), ("sparse", self.sparse), ("partial", self.partial)]
-        {
-            if set {
-                key(name, &|out| out.push(b'1'));
-            }
-        }
-        if let Some(reason) = &self.lost {
-            key("lost", &|out| escape(reason.as_bytes(), out));
-        }
-        for (name, value) in &self.unknown {
-            out.push(b'\t');
-            out.extend_from_slice(name);
-            out.push(b'=');
-            out.extend_from_slice(value);
-        }
-    }
-
-    /// Returns whether the mtime field of a file says all of `mtime`.
-    fn field_says(&self, mtime: Timestamp) -> bool {
-        matches!(self.kind, Kind::File { .. }) && mtime.nanos() == 0 && mtime.seconds() >= 0
+        self.borrowed().encode_classic(limits, out)
     }
 
     /// Returns the range of the archive that holds the member: offset and length.
@@ -375,21 +237,6 @@ impl Entry {
 fn claimed(location: Option<Location>, packed: Option<u64>) -> Range<u64> {
     let start = location.map_or(0, |location| location.offset);
     start..start.saturating_add(packed.unwrap_or(0))
-}
-
-fn push_owner(name: &[u8], id: impl itoa::Integer, out: &mut Vec<u8>) {
-    out.push(b'\t');
-    escape(name, out);
-    out.push(b'#');
-    push_decimal(id, out);
-}
-
-fn push_chunks(chunks: &Chunks, out: &mut Vec<u8>) {
-    push_decimal(chunks.size, out);
-    for (position, &packed) in chunks.packed.iter().enumerate() {
-        out.push(if position == 0 { b':' } else { b',' });
-        push_decimal(packed, out);
-    }
 }
 
 #[cfg(test)]

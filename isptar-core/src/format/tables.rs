@@ -28,6 +28,14 @@ pub struct Base {
     pub name: Vec<u8>,
 }
 
+impl Base {
+    /// Returns whether a base can have this name: it is looked for beside the archive, so it must
+    /// not lead anywhere else.
+    pub fn is_name(name: &[u8]) -> bool {
+        !matches!(name, b"" | b"." | b"..") && !name.iter().any(|b| matches!(b, b'/' | 0))
+    }
+}
+
 /// A slice that was finished before `.backup.info` began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
@@ -127,8 +135,7 @@ fn parse_base<'a>(
     let depth = decimal("base", next("base")?)?;
     let identity = parse_digest("base", next("base")?)?;
     let name = unescape("base", next("base")?)?.into_owned();
-    // The name is looked up beside the archive, so it must not lead anywhere else.
-    if matches!(name.as_slice(), b"" | b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0)) {
+    if !Base::is_name(&name) {
         return Err(FormatError::invalid("name of a base", &name));
     }
     let depth = u32::try_from(depth).map_err(|_| FormatError::invalid("base", &name))?;

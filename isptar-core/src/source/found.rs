@@ -103,6 +103,15 @@ impl Found {
         (self.parent, self.itself) = (None, None);
     }
 
+    /// Returns the number of the kind of file system that it is on, if that can be known.
+    pub(crate) fn file_system(&self) -> Option<u32> {
+        let handle = self.itself.as_ref().or(self.parent.as_ref())?;
+        let kind = rustix::fs::fstatfs(handle).ok()?.f_type;
+        // The type has another width and sign on each machine; the numbers have 32 bits.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+        Some(kind as u32)
+    }
+
     /// Returns the target of a symbolic link.
     ///
     /// # Errors

@@ -128,17 +128,27 @@ impl Names {
 
     /// Returns the name of a user, empty when there is none.
     pub fn user(&mut self, uid: u64) -> Vec<u8> {
-        cached(&mut self.users, self.look_up, uid, |uid| {
-            User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
-        })
+        cached(&mut self.users, self.look_up, uid, user_name).to_vec()
     }
 
     /// Returns the name of a group, empty when there is none.
     pub fn group(&mut self, gid: u64) -> Vec<u8> {
-        cached(&mut self.groups, self.look_up, gid, |gid| {
-            Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name)
-        })
+        cached(&mut self.groups, self.look_up, gid, group_name).to_vec()
     }
+
+    /// Returns the names of a user and a group, empty when there are none.
+    pub(crate) fn owner(&mut self, uid: u64, gid: u64) -> (&[u8], &[u8]) {
+        let user = cached(&mut self.users, self.look_up, uid, user_name);
+        (user, cached(&mut self.groups, self.look_up, gid, group_name))
+    }
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
+}
+
+fn group_name(gid: u32) -> Option<String> {
+    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name)
 }
 
 fn cached(
@@ -146,16 +156,16 @@ fn cached(
     look_up: bool,
     id: u64,
     find: impl Fn(u32) -> Option<String>,
-) -> Vec<u8> {
+) -> &[u8] {
     if !look_up {
-        return Vec::new();
+        return &[];
     }
     // A tree with millions of owners must not fill the memory.
     if names.len() >= CACHED_NAMES && !names.contains_key(&id) {
         names.clear();
     }
     let name = || u32::try_from(id).ok().and_then(find).unwrap_or_default().into_bytes();
-    names.entry(id).or_insert_with(name).clone()
+    names.entry(id).or_insert_with(name)
 }
 
 /// Returns the number of the user with a name.

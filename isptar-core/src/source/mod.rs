@@ -18,6 +18,7 @@ pub(crate) use given::member_path;
 pub use metadata::Names;
 pub(crate) use metadata::{group_id, user_id};
 pub(crate) use read::{ctime, mtime, read_full};
+pub(crate) use walk::Step;
 pub use walk::Walk;
 
 use crate::select::Patterns;

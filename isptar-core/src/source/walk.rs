@@ -48,6 +48,22 @@ pub struct Walk {
     left_out: u64,
     failed: u64,
     vanished: u64,
+    /// What could not be looked at since the last step.
+    missed: Option<MemberPath>,
+}
+
+/// What the walk came to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A thing.
+    Found(Found),
+    /// Something that cannot be looked at, which was told. There may be more within it: of a
+    /// directory, what comes after what was found last.
+    Missed(MemberPath),
+    /// Nothing that is to be archived.
+    Nothing,
+    /// The end.
+    End,
 }
 
 /// A directory that the walk is in.
@@ -99,6 +115,7 @@ impl Walk {
             left_out: 0,
             failed: 0,
             vanished: 0,
+            missed: None,
         })
     }
 
@@ -126,28 +143,39 @@ impl Walk {
     /// [`Error::Cancelled`] alone: all else is told to the observer, and the walk goes on.
     pub fn next(&mut self, observer: &mut dyn Observer) -> Result<Option<Found>> {
         loop {
-            let found = self.try_next(observer)?;
-            if found.is_some() || self.stack.is_empty() && self.given.is_empty() {
-                return Ok(found);
+            match self.step(observer)? {
+                Step::Found(found) => return Ok(Some(found)),
+                Step::Missed(_) | Step::Nothing => {}
+                Step::End => return Ok(None),
             }
         }
     }
 
-    /// Looks at one name alone, that of [`Self::upcoming`] after a call of it; there may be nothing
-    /// of that name to be archived.
+    /// Looks at one name alone, that of [`Self::upcoming`] after a call of it, unless something was
+    /// missed on the way there.
     ///
     /// # Errors
     ///
     /// [`Error::Cancelled`].
-    pub(crate) fn try_next(&mut self, observer: &mut dyn Observer) -> Result<Option<Found>> {
+    pub(crate) fn step(&mut self, observer: &mut dyn Observer) -> Result<Step> {
         if observer.cancelled() {
             return Err(Error::Cancelled);
         }
-        if !self.stack.is_empty() {
-            return Ok(self.step(observer));
+        if let Some(path) = self.missed.take() {
+            return Ok(Step::Missed(path));
         }
-        let given = self.given.pop_front();
-        Ok(given.and_then(|given| self.begin(&given, observer)))
+        let found = if !self.stack.is_empty() {
+            self.go_on(observer)
+        } else if let Some(given) = self.given.pop_front() {
+            self.begin(&given, observer)
+        } else {
+            return Ok(Step::End);
+        };
+        Ok(match (found, self.missed.take()) {
+            (Some(found), _) => Step::Found(found),
+            (None, Some(path)) => Step::Missed(path),
+            (None, None) => Step::Nothing,
+        })
     }
 
     /// Returns the name that is looked at next, past what is left out by its name. Nothing else of it
@@ -156,7 +184,7 @@ impl Walk {
         while let Some(frame) = self.stack.last_mut() {
             match frame.names.peek() {
                 Some((name, None)) => return Some(join(&self.path, name)),
-                Some(_) => drop(self.step(observer)),
+                Some(_) => drop(self.go_on(observer)),
                 None => self.leave(observer),
             }
         }
@@ -173,7 +201,7 @@ impl Walk {
     }
 
     /// Goes on in the last directory on the stack.
-    fn step(&mut self, observer: &mut dyn Observer) -> Option<Found> {
+    fn go_on(&mut self, observer: &mut dyn Observer) -> Option<Found> {
         let frame = self.stack.last_mut()?;
         let Some((name, reason)) = frame.names.take() else {
             self.leave(observer);
@@ -505,6 +533,8 @@ impl Walk {
         observer: &mut dyn Observer,
     ) -> Option<Found> {
         self.failed += 1;
+        // Directories that are given up one after the other are within each other.
+        self.missed = Some(path.clone());
         let error = &Error::Io { op, path: file, source };
         observer.event(Event::Failed { path, error });
         None

@@ -24,7 +24,7 @@ use crate::format::member::MemberHeader;
 use crate::format::{INFO_NAME, padding, trailer};
 use crate::io::Sink;
 use crate::limits::Limits;
-use crate::path::{MemberPath, SafePath};
+use crate::path::{MemberName, MemberPath, SafePath};
 
 /// Longest name or link target, less than the original's buffers have.
 const LONGEST_PATH: u64 = 4095;
@@ -89,7 +89,7 @@ impl<S: Sink> ClassicWriter<S> {
     }
 
     /// Returns whether a name is one that the original takes.
-    pub(crate) fn takes(&self, path: &MemberPath) -> bool {
+    pub(crate) fn takes(&self, path: &MemberName<'_>) -> bool {
         SafePath::new(path, &self.limits).is_ok() && path.is_canonical()
     }
 

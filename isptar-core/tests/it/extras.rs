@@ -169,7 +169,7 @@ fn a_hook_for_nothing_is_told() {
     };
     let options = options(tree.path(), 1);
     assert_eq!(archive(&options, &["."], extras()).unwrap().0.warnings, 1);
-    assert_eq!(plan_with(&[".".into()], &options, &extras(), &mut ()).unwrap().warnings, 1);
+    assert_eq!(plan_with(&[".".into()], &options, &mut extras(), &mut ()).unwrap().warnings, 1);
     assert!(calls.borrow().is_empty());
 }
 
@@ -273,7 +273,7 @@ fn a_name_that_the_tree_has_is_refused() {
         let mut extras = Extras::default();
         extras.add_supply(Path::new(name), header(), io::empty(), None).unwrap();
         let options = options(tree.path(), 2);
-        let planned = plan_with(&["d".into()], &options, &extras, &mut ());
+        let planned = plan_with(&["d".into()], &options, &mut extras, &mut ());
         for result in [planned.map(drop), archive(&options, &["d"], extras).map(drop)] {
             let error = result.unwrap_err();
             assert!(matches!(error, Error::BadSource { .. }), "{error}");

@@ -1,6 +1,7 @@
 //! The library as its users see it: archives written, read, damaged and restored.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod base;
 mod chain;
 mod classic;
 mod classic_walker;

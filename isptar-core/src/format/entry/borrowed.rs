@@ -186,6 +186,8 @@ pub struct EntryRef<'a> {
     pub partial: bool,
     /// Known but not stored, and why.
     pub lost: Option<Cow<'a, str>>,
+    /// The location is in a classic archive, and points at the data: there is no header.
+    pub data: bool,
     pub(super) unknown: Unknown<'a>,
 }
 
@@ -240,6 +242,7 @@ impl<'a> EntryRef<'a> {
             sparse: self.sparse,
             partial: self.partial,
             lost: self.lost.map(Cow::into_owned),
+            data: self.data,
             unknown,
         }
     }
@@ -277,6 +280,7 @@ impl Entry {
             sparse: self.sparse,
             partial: self.partial,
             lost: self.lost.as_deref().map(Cow::Borrowed),
+            data: self.data,
             unknown: Unknown::Pairs(&self.unknown),
         }
     }

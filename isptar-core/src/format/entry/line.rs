@@ -43,6 +43,7 @@ impl<'a> EntryRef<'a> {
             sparse: false,
             partial: false,
             lost: None,
+            data: false,
             unknown: Unknown::Text(fields.rest(), 0),
         };
         let mut seen = Seen::default();
@@ -105,6 +106,7 @@ impl<'a> EntryRef<'a> {
             b"dirty" => set_flag("dirty", value, &mut self.dirty)?,
             b"sparse" => set_flag("sparse", value, &mut self.sparse)?,
             b"partial" => set_flag("partial", value, &mut self.partial)?,
+            b"data" => set_flag("data", value, &mut self.data)?,
             b"lost" => self.lost.replace(parse_reason(value)?).is_some(),
             _ => self.add_unknown(field, key, limits)?,
         };
@@ -198,6 +200,7 @@ pub(super) fn is_known(key: &[u8]) -> bool {
             | b"sparse"
             | b"partial"
             | b"lost"
+            | b"data"
     )
 }
 

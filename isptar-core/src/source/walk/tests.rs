@@ -332,7 +332,10 @@ fn what_comes_next_is_known_before_it_is_looked_at() {
     let mut count = 0;
     while let Some(path) = walk.upcoming(&mut notes) {
         assert_eq!(walk.upcoming(&mut ()), Some(path.clone()));
-        let found = walk.try_next(&mut notes).unwrap();
+        let found = match walk.step(&mut notes).unwrap() {
+            Step::Found(found) => Some(found),
+            _ => None,
+        };
         // What is not there is known to be so only then.
         let gone = path == MemberPath::from("gone");
         assert_eq!(found.map(|found| found.path), (!gone).then_some(path));

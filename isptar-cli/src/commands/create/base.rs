@@ -1,0 +1,87 @@
+//! What `create` stores on: the options of a base.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use isptar_core::{BaseListing, CreateOptions, Error};
+
+use crate::commands::open::OpenArgs;
+use crate::failure::Failure;
+use crate::input::{self, Listed, is_stdin, shown};
+
+/// On what an archive is made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BaseArgs {
+    /// Store only what changed since ARCHIVE was made, and refer to it for the rest
+    #[arg(long, value_name = "ARCHIVE", help_heading = "Incremental archives")]
+    base: Option<PathBuf>,
+    /// Look for the base under NAME when members are read [default: its file name]
+    #[arg(long, value_name = "NAME", requires = "base", help_heading = "Incremental archives")]
+    base_name: Option<OsString>,
+    /// Read files that seem unchanged, too, and compare their digests
+    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    checksum: bool,
+    /// Do not take a file for changed because its inode changed at another time
+    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    ignore_ctime: bool,
+    /// Do not take a file for changed because it has another inode number
+    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    ignore_inode: bool,
+}
+
+/// A base that was opened.
+pub(crate) struct OpenBase {
+    archive: Listed,
+    name: Vec<u8>,
+}
+
+impl BaseArgs {
+    /// Says how things are compared.
+    pub(crate) fn put_options(&self, options: &mut CreateOptions) {
+        options.compare.checksum = self.checksum;
+        options.compare.ignore_ctime = self.ignore_ctime;
+        options.compare.ignore_inode = self.ignore_inode;
+    }
+
+    /// Returns what the base is called in messages, if there is one.
+    pub(crate) fn shown(&self) -> Option<String> {
+        self.base.as_deref().map(shown)
+    }
+
+    /// Opens the base, if there is one; it must not be `archive`, which will be written.
+    pub(crate) fn open(&self, archive: &Path) -> Result<Option<OpenBase>, Failure> {
+        let Some(path) = self.base.as_deref() else { return Ok(None) };
+        let Some(slices) = input::open_slices(path, &OpenArgs::default())? else {
+            return Err(Failure::Usage("a base is a file: its listing is read from its end"));
+        };
+        if !is_stdin(archive) && files_of(archive).iter().any(|file| files_of(path).contains(file))
+        {
+            let (damaged, new) = (path.to_owned(), archive.to_owned());
+            return Err(Failure::SameFile { damaged, new });
+        }
+        let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
+        let archive = Listed::open(slices).map_err(bad)?;
+        let name = self.base_name.as_deref().or(path.file_name()).unwrap_or_default();
+        Ok(Some(OpenBase { archive, name: name.as_bytes().to_vec() }))
+    }
+}
+
+impl OpenBase {
+    /// Returns the listing of the base.
+    pub(crate) fn listing(&self) -> Result<BaseListing<'_>, Error> {
+        BaseListing::of(&self.archive, &self.name)
+    }
+}
+
+/// Returns the device and inode numbers of an archive, or of its slices.
+fn files_of(path: &Path) -> Vec<(u64, u64)> {
+    let id = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let slice = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".part{number}"));
+        id(Path::new(&name))
+    };
+    id(path).into_iter().chain((1..).map_while(slice)).collect()
+}

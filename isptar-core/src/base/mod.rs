@@ -1,0 +1,146 @@
+//! Bases: older archives that an incremental one refers to.
+//!
+//! [`BaseListing`] goes through the listing of a base in the order of names, beside a walk or
+//! anything else in that order; [`Rules::compare`] says whether a thing is still what the base
+//! has of it.
+
+mod compare;
+mod lines;
+
+use crate::archive::Archive;
+use crate::error::{Error, FormatError, Result};
+use crate::format::entry::{EntryRef, KindRef, Location};
+use crate::format::tables::Base;
+use crate::io::ReadAt;
+use crate::path::{MemberName, printable};
+
+pub use compare::{CompareOptions, Now, Rules, Verdict, Why};
+use lines::{Indexed, Lines, Sorted};
+
+/// The listing of a base, read once, in the order of names.
+///
+/// A sorted listing of ours is read as it is needed. Those of classic and converted archives are
+/// in any order: their lines are held in memory, all of them. Of several entries with one name the
+/// last one counts.
+pub struct BaseListing<'a> {
+    lines: Box<dyn Lines + 'a>,
+    name: Vec<u8>,
+    identity: [u8; 32],
+    created: Option<u64>,
+    bases: Vec<Base>,
+    is_classic: bool,
+    /// Turned to an entry that was not taken.
+    is_ahead: bool,
+}
+
+impl<'a> BaseListing<'a> {
+    /// Takes the listing of an archive, which incremental ones will look for under `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BaseName`] when `name` is not one path component; [`Error::BadBase`] when the
+    /// listing is not sorted and cannot be read.
+    pub fn of<R: ReadAt>(archive: &'a Archive<R>, name: &[u8]) -> Result<Self> {
+        if !Base::is_name(name) {
+            return Err(Error::BaseName { name: printable(name) });
+        }
+        let bad = |error| bad_base(name, error);
+        let lines: Box<dyn Lines + 'a> = if archive.info().sorted {
+            Box::new(Sorted::new(archive))
+        } else {
+            Box::new(Indexed::new(archive).map_err(bad)?)
+        };
+        Ok(Self {
+            lines,
+            name: name.to_vec(),
+            identity: archive.identity().map_err(bad)?,
+            created: archive.info().created,
+            bases: archive.tables().bases.clone(),
+            is_classic: archive.is_classic(),
+            is_ahead: false,
+        })
+    }
+
+    /// Returns the name under which the base is looked for.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Returns what the tables of an archive on this base say: this base at depth 1, and its own
+    /// bases behind it.
+    pub fn tables(&self) -> Vec<Base> {
+        let itself = Base { depth: 1, identity: self.identity, name: self.name.clone() };
+        let others = self.bases.iter().map(|base| Base { depth: base.depth + 1, ..base.clone() });
+        std::iter::once(itself).chain(others).collect()
+    }
+
+    /// Returns the rules by which things are compared with entries of this base.
+    pub fn rules(&self, options: CompareOptions) -> Rules {
+        Rules { options, created: self.created, is_classic: self.is_classic }
+    }
+
+    /// Returns the name of the next entry, without taking it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadBase`].
+    pub fn peek(&mut self) -> Result<Option<MemberName<'_>>> {
+        Ok(if self.turn()? { Some(self.lines.name()) } else { None })
+    }
+
+    /// Returns the next entry. That the listing is whole is known only when there is none left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadBase`].
+    pub fn next_ref(&mut self) -> Result<Option<EntryRef<'_>>> {
+        if !self.turn()? {
+            return Ok(None);
+        }
+        self.take().map(Some)
+    }
+
+    /// Turns to the next entry, if there is one.
+    fn turn(&mut self) -> Result<bool> {
+        if !self.is_ahead {
+            self.is_ahead = self.lines.advance().map_err(|error| bad_base(&self.name, error))?;
+        }
+        Ok(self.is_ahead)
+    }
+
+    fn take(&mut self) -> Result<EntryRef<'_>> {
+        self.is_ahead = false;
+        let entry = self.lines.take().map_err(|error| bad_base(&self.name, error))?;
+        let depth = entry.location.map_or(0, |location| location.depth);
+        let is_known = depth == 0 || self.bases.iter().any(|base| base.depth == depth);
+        if !is_known {
+            let kind = FormatError::invalid("depth of a location", depth.to_string().as_bytes());
+            let (path, range) = (entry.path.into_owned(), 0..0);
+            return Err(bad_base(&self.name, Error::CorruptMember { path, range, kind }));
+        }
+        Ok(entry)
+    }
+}
+
+impl EntryRef<'_> {
+    /// Returns where an archive on the base that this entry is from finds its bytes, if the base
+    /// has any that can be referred to: of a classic one only the data of files.
+    pub(crate) fn referred(&self, is_classic: bool) -> Option<Location> {
+        let location = self.location?;
+        if is_classic && !matches!(self.kind, KindRef::File { size } if size > 0) {
+            return None;
+        }
+        Some(Location { depth: location.depth.checked_add(1)?, ..location })
+    }
+
+    /// Returns the entry as an archive on its base has it, with the bytes that the base knows.
+    pub(crate) fn above(mut self, is_classic: bool) -> Self {
+        self.location = self.referred(is_classic);
+        self.data |= is_classic && self.location.is_some();
+        self
+    }
+}
+
+fn bad_base(name: &[u8], error: Error) -> Error {
+    Error::BadBase { name: printable(name), error: Box::new(error) }
+}
