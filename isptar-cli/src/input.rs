@@ -8,6 +8,7 @@ use isptar_core::path::printable;
 use isptar_core::verify::Wreck;
 use isptar_core::{Archive, Error, RangeReader, ReadAt, SliceSet, TarReader};
 
+use crate::bases::Finder;
 use crate::commands::open::OpenArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -179,7 +180,7 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 /// Opens an archive by its listing or, when it has none, as a tar, which is told once.
 pub(crate) fn open(path: &Path, args: &OpenArgs, ui: &Ui) -> Result<Input, Failure> {
     if let Some(slices) = open_slices(path, args)? {
-        match Archive::open_with(slices, args.limits()) {
+        match list(slices, path, args) {
             Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
             Err(Error::NotIsptar(_)) => {}
             Err(error) => return Err(Failure::from(error).named(path)),
@@ -196,7 +197,19 @@ pub(crate) fn open_listed(path: &Path, args: &OpenArgs) -> Result<Listed, Failur
         let source = io::Error::other("it is no file, and this reads here and there");
         return Err(failed(path)(source));
     };
-    Archive::open_with(slices, args.limits()).map_err(|error| Failure::from(error).named(path))
+    list(slices, path, args).map_err(|error| Failure::from(error).named(path))
+}
+
+/// Opens an archive by its listing. Its bases are looked for when members need them.
+pub(crate) fn list(
+    slices: Source<SliceSet>,
+    path: &Path,
+    args: &OpenArgs,
+) -> Result<Listed, Error> {
+    let mut archive = Archive::open_with(slices, args.limits())?;
+    let finder = Finder::new(path, args);
+    archive.find_bases(Box::new(move |base| finder.find(base)));
+    Ok(archive)
 }
 
 /// Says why an input is not read by its listing.

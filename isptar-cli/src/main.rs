@@ -1,5 +1,6 @@
 //! The isptar program: backups as plain `.tar.gz` files, listed and taken apart at once.
 
+mod bases;
 mod cli;
 mod commands;
 mod connection;

@@ -38,7 +38,7 @@ pub use extract::{ExtractOptions, ExtractReport, Overwrite, extract, extract_seq
 pub use format::entry::{Chunks, ChunksRef, Digest, Entry, EntryRef, Kind, KindRef, Location};
 pub use format::member::{MemberHeader, Xattrs};
 pub use format::timestamp::Timestamp;
-pub use io::{FileSink, RangeReader, ReadAt, Sink, SliceError, SliceSet, WriteSink};
+pub use io::{FileSink, ListingSink, RangeReader, ReadAt, Sink, SliceError, SliceSet, WriteSink};
 pub use limits::{LimitName, Limits, Raise};
 pub use observe::{Event, LeftOut, Observer, Warning};
 pub use pack::Details;

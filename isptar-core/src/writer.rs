@@ -496,6 +496,8 @@ impl<S: Sink> ArchiveWriter<S> {
         let mut output = self.output;
         let mut stream = Vec::new();
         gzip::push_stored(&header, crc32fast::hash(&header), &mut stream);
+        output.flush()?;
+        output.sink.begin_listing()?;
         output.write(&stream)?;
         output.copy(&mut listing.spool, listing.directory.as_deref())?;
         output.write(&packed_tables)?;

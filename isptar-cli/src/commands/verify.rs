@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use isptar_core::verify::{Wreck, name_whole_members};
-use isptar_core::{Archive, Error, VerifyOptions, VerifyReport};
+use isptar_core::{Error, VerifyOptions, VerifyReport};
 
 use super::open::OpenArgs;
 use super::select::Wanted;
@@ -97,7 +97,7 @@ fn job(
     options.quick = args.quick;
     options.threads = args.threads;
     if let Some(file) = input::open_slices(path, &args.open)? {
-        match Archive::open_with(file, args.open.limits()) {
+        match input::list(file, path, &args.open) {
             Ok(archive) => {
                 let selection = wanted.selection();
                 let report = isptar_core::verify(&archive, selection, &options, reporter)?;

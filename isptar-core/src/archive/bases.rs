@@ -89,11 +89,11 @@ impl<R: ReadAt> Archive<R> {
     /// # Errors
     ///
     /// [`Error::NoBase`] when the base cannot be read, [`Error::Corrupt`] when the tables do not
-    /// know it.
+    /// know it, [`Error::ListingAlone`] for 0 when this is a listing alone.
     pub fn at_depth(&self, depth: u32) -> Result<&Self> {
         let index = usize::try_from(depth).unwrap_or(usize::MAX);
         if index == 0 {
-            return Ok(self);
+            return if self.is_listing { Err(Error::ListingAlone) } else { Ok(self) };
         }
         let place = self.bases.found.get(index);
         let unknown = || FormatError::Missing("base of the location").at(self.listing);

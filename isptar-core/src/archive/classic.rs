@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::Archive;
 use super::bases::Bases;
 use super::blocks::block_offsets;
-use super::open::{Tailed, one_block, read_info};
+use super::open::{Tailed, is_info_header, one_block, read_info};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::Dialect;
@@ -18,6 +18,9 @@ const TRAILER: std::ops::RangeInclusive<usize> = 20..=39;
 
 /// Most bytes that a classic trailer decompresses to: digits, padding, two zero blocks.
 const TRAILER_REAL: u64 = 2048;
+
+/// Most bytes that the packed header of `.backup.info` has, where it is a stream of its own.
+const LISTING_HEADER: u64 = 1024;
 
 /// Opens a classic archive, or says that this is none.
 pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archive<R>> {
@@ -43,6 +46,7 @@ pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archi
     let block_offsets = block_offsets(&tables.blocks, listing);
     let data_end = listing;
     let bases = Bases::new(0);
+    let is_listing = listing <= LISTING_HEADER && is_info_header(&source, listing);
     Ok(Archive {
         source,
         limits,
@@ -50,6 +54,7 @@ pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archi
         tables,
         bases,
         dialect,
+        is_listing,
         listing,
         block_offsets,
         data_end,

@@ -7,6 +7,7 @@ mod chunks;
 mod classic;
 mod entries;
 mod front;
+mod isolate;
 mod lines;
 mod member;
 mod open;
@@ -55,6 +56,8 @@ pub struct Archive<R> {
     tables: Tables,
     bases: Bases<R>,
     dialect: Dialect,
+    /// It is the listing of an archive alone: offsets mean that archive.
+    is_listing: bool,
     /// Where the listing begins, and each of its blocks.
     listing: u64,
     block_offsets: Vec<u64>,
@@ -105,6 +108,11 @@ impl<R: ReadAt> Archive<R> {
     /// Returns whether the original program made the archive.
     pub fn is_classic(&self) -> bool {
         self.dialect == Dialect::Classic
+    }
+
+    /// Returns whether this is the listing of an archive alone, without the members' bytes.
+    pub fn is_listing(&self) -> bool {
+        self.is_listing
     }
 
     /// Returns the source that the archive was opened from.

@@ -9,9 +9,11 @@ use super::{Archive, classic};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::Dialect;
+use crate::format::header::Header;
 use crate::format::info::ArchiveInfo;
 use crate::format::tables::{ListingBlock, Tables};
 use crate::format::trailer::{self, SizeTrailer};
+use crate::format::{BLOCK, INFO_NAME};
 use crate::io::{RangeReader, ReadAt, SliceSet};
 use crate::limits::{LimitName, Limits, Raise};
 use crate::path::MemberPath;
@@ -110,17 +112,17 @@ fn open_ours<R: ReadAt>(
     }
     // An archive whose listing is in order, but which is not as long as it says, lacks a slice, or
     // is an inner archive at the end of a cut outer one.
-    let end = info
-        .data_size
-        .checked_add(HEADER_STREAM)
-        .and_then(|end| end.checked_add(info.listing_size))
+    let alone = HEADER_STREAM
+        .checked_add(info.listing_size)
         .and_then(|end| end.checked_add(trailer.info_size));
-    if end != Some(info_end) {
+    let end = alone.and_then(|end| end.checked_add(info.data_size));
+    let is_listing = alone == Some(info_end) && is_info_header(&source, HEADER_STREAM);
+    if end != Some(info_end) && !is_listing {
         let claimed = end.and_then(|end| end.checked_add(trailer::LEN as u64));
         let claimed = claimed.map_or_else(|| "above 2^64".into(), |end| end.to_string());
         return Err(corrupt(FormatError::mismatch("length of the archive", claimed, source.len())));
     }
-    let listing = info.data_size + HEADER_STREAM;
+    let listing = if is_listing { HEADER_STREAM } else { info.data_size + HEADER_STREAM };
     let tables = read_tables(&source, &info, info_end - trailer.info_size, &limits)?;
     let data_end = info.data_size;
     let dialect = Dialect::Isptar;
@@ -134,11 +136,21 @@ fn open_ours<R: ReadAt>(
         tables,
         bases,
         dialect,
+        is_listing,
         listing,
         block_offsets,
         data_end,
         block,
     })
+}
+
+/// Returns whether a file begins with the header of `.backup.info`, which is all that stands before
+/// `end`: it is the listing of an archive alone.
+pub(super) fn is_info_header<R: ReadAt>(source: &Tailed<R>, end: u64) -> bool {
+    let stream = unpack_at(source, 0, end, BLOCK as u64, None).ok();
+    let block = stream.as_deref().and_then(|stream| stream.first_chunk());
+    let header = block.and_then(|block| Header::parse(block).ok().flatten());
+    header.is_some_and(|header| header.name.starts_with(INFO_NAME))
 }
 
 /// Reads the archive info that ends at `end`.

@@ -126,7 +126,11 @@ impl Plan {
 /// Returns the depth of a base that a member is in; what the tables do not know is told with the
 /// member.
 fn known_depth<R: ReadAt>(location: Option<Location>, archive: &Archive<R>) -> Option<u32> {
-    let depth = location.map(|location| location.depth).filter(|&depth| depth > 0)?;
+    let depth = location?.depth;
+    if depth == 0 {
+        // Of a listing alone, this is what is missing.
+        return archive.is_listing().then_some(0);
+    }
     usize::try_from(depth).is_ok_and(|depth| depth < archive.depths()).then_some(depth)
 }
 

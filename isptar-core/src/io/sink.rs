@@ -32,6 +32,15 @@ pub trait Sink: Send {
     /// [`Error::Output`].
     fn finish_slice(&mut self) -> Result<()>;
 
+    /// Says that all members were written, and the header of `.backup.info` comes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Output`].
+    fn begin_listing(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives the finished slices their final names.
     ///
     /// # Errors
@@ -55,6 +64,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
         (**self).finish_slice()
     }
 
+    fn begin_listing(&mut self) -> Result<()> {
+        (**self).begin_listing()
+    }
+
     fn publish(&mut self) -> Result<()> {
         (**self).publish()
     }
@@ -71,6 +84,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn finish_slice(&mut self) -> Result<()> {
         (**self).finish_slice()
+    }
+
+    fn begin_listing(&mut self) -> Result<()> {
+        (**self).begin_listing()
     }
 
     fn publish(&mut self) -> Result<()> {

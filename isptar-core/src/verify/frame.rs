@@ -71,7 +71,7 @@ pub(super) fn check_prologue<R: ReadAt>(archive: &Archive<R>, tell: &mut Tell<'_
 
 /// Checks the header of `.backup.info`, byte by byte, and that of each stream behind it.
 pub(super) fn check_info<R: ReadAt>(archive: &Archive<R>, survey: &Survey, tell: &mut Tell<'_>) {
-    let start = archive.data_end();
+    let start = archive.info_start();
     let header = start..start.saturating_add(HEADER_STREAM);
     let (info_start, trailer) = match read_trailer(archive) {
         Ok(found) => found,

@@ -58,6 +58,9 @@ pub(super) fn verify<R: ReadAt>(
 ) -> Result<VerifyReport> {
     let mut tell = Tell::new(observer);
     let survey = Survey::take(archive, selection, &mut tell)?;
+    // The members of a listing alone are elsewhere.
+    let quick = options.quick || archive.is_listing();
+    let options = &VerifyOptions { quick, ..*options };
     let missing =
         if options.quick { HashSet::new() } else { missing_bases(&survey, archive, &mut tell)? };
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });
@@ -147,6 +150,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
     fn ours(&mut self, lane: &mut VerifyLane<'_>) -> Result<()> {
         let archive = self.ground.archive;
         let deep = !self.ground.options.quick;
+        let has_frame = deep || archive.is_listing();
         let start = if deep { frame::check_prologue(archive, &mut self.tell) } else { None };
         self.tiles = Some(Tiles::new(start));
         self.each_entry(lane, &mut |_| {})?;
@@ -156,7 +160,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         {
             self.tell_gap(gap)?;
         }
-        if deep {
+        if has_frame {
             frame::check_info(archive, &self.survey, &mut self.tell);
         }
         Ok(())

@@ -1,0 +1,85 @@
+//! Finding the bases of incremental archives.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use std::ffi::OsStr;
+
+use isptar_core::format::tables::Base;
+use isptar_core::{Archive, BaseProblem};
+
+use crate::commands::open::OpenArgs;
+use crate::failure::chain;
+use crate::input::{Listed, open_slices, shown};
+
+/// Looks for bases where the user says they are, and else beside the archive.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    beside: PathBuf,
+    args: OpenArgs,
+}
+
+impl Finder {
+    /// Makes one for the archive at `path`.
+    pub(crate) fn new(path: &Path, args: &OpenArgs) -> Self {
+        Self { beside: path.parent().unwrap_or(Path::new("")).to_owned(), args: args.clone() }
+    }
+
+    /// Opens a base.
+    pub(crate) fn find(&self, base: &Base) -> Result<Listed, BaseProblem> {
+        let mut problem = None;
+        let name = OsStr::from_bytes(&base.name);
+        let given = self.args.bases().iter();
+        // Those of the right name first: the others need not be opened then.
+        let (named, others): (Vec<_>, Vec<_>) =
+            given.partition(|path| path.file_name() == Some(name));
+        let beside = self.beside.join(name);
+        for path in named.into_iter().chain(others) {
+            match self.open(path, base) {
+                Ok(archive) => return Ok(archive),
+                // Of several, most are other bases.
+                Err(BaseProblem::Wrong { .. }) => {}
+                Err(other) => problem = Some(other),
+            }
+        }
+        let found = regular(&beside).and_then(|()| self.open(&beside, base));
+        found.map_err(|other| problem.unwrap_or(other))
+    }
+
+    fn open(&self, path: &Path, base: &Base) -> Result<Listed, BaseProblem> {
+        let unreadable = |reason| BaseProblem::Unreadable { place: shown(path), reason };
+        let slices = open_slices(path, &self.args).map_err(|failure| match failure.source_kind() {
+            Some(io::ErrorKind::NotFound) => not_found(path),
+            _ => unreadable(chain(&failure)),
+        })?;
+        let slices = slices.ok_or_else(|| unreadable("it is no file".into()))?;
+        let archive = Archive::open_with(slices, self.args.limits())
+            .map_err(|error| unreadable(chain(&error)))?;
+        let actual = archive.identity().map_err(|error| unreadable(chain(&error)))?;
+        if actual != base.identity {
+            return Err(BaseProblem::wrong(shown(path), &actual));
+        }
+        match archive.is_listing() {
+            true => Err(unreadable("it is the listing of that archive alone".into())),
+            false => Ok(archive),
+        }
+    }
+}
+
+/// Refuses what is beside the archive under the name of a base and is no regular file: a symbolic
+/// link leads elsewhere, and a FIFO would be waited for. Slices have other names.
+fn regular(path: &Path) -> Result<(), BaseProblem> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let reason = "it is no regular file; --base says where the base is".into();
+            Err(BaseProblem::Unreadable { place: shown(path), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_found(path: &Path) -> BaseProblem {
+    BaseProblem::NotFound(format!("looked for {}", shown(path)))
+}
