@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    append, cat, completions, convert, create, diff, extract, info, ls, man, merge, receive,
-    repair, send, split, verify,
+    append, cat, completions, convert, create, diff, extract, info, isolate, ls, man, merge,
+    receive, repair, send, split, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -66,6 +66,7 @@ enum Command {
     Append(append::Args),
     Merge(merge::Args),
     Split(split::Args),
+    Isolate(isolate::Args),
     Send(send::Args),
     Receive(receive::Args),
     Completions(completions::Args),
@@ -149,6 +150,7 @@ impl Command {
             Self::Diff(args) => diff::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
             Self::Repair(args) => repair::run(args, ui),
+            Self::Isolate(args) => isolate::run(args, ui),
             Self::Send(args) => send::run(args, ui),
             Self::Receive(args) => receive::run(args, ui),
             Self::Append(args) => append::run(args, ui),

@@ -69,10 +69,12 @@ pub(crate) fn member(entry: &Entry) -> Object {
     object
 }
 
-/// Appends the line that [`member`] is, without making an object of it: listings are long.
-pub(crate) fn push_member(entry: &EntryRef<'_>, out: &mut Vec<u8>) {
+/// Appends the line that [`member`] is, without making an object of it: listings are long. `base` is
+/// the name of the base that the member's bytes are in.
+pub(crate) fn push_member(entry: &EntryRef<'_>, base: Option<&[u8]>, out: &mut Vec<u8>) {
     let mut text = Writer { out };
     text.push(b'{');
+    base.iter().for_each(|base| text.bytes("base", base));
     text.chunks(entry);
     text.time("ctime", entry.ctime);
     if entry.dirty {
@@ -298,7 +300,7 @@ mod tests {
 
     fn pushed(entry: &Entry) -> Vec<u8> {
         let mut out = Vec::new();
-        push_member(&entry.borrowed(), &mut out);
+        push_member(&entry.borrowed(), None, &mut out);
         out
     }
 

@@ -1,6 +1,7 @@
 //! `isptar create`: from a tree of files to an archive.
 
 mod base;
+mod listing;
 mod programs;
 
 use std::fs::Metadata;
@@ -11,9 +12,11 @@ use std::time::SystemTime;
 
 use clap::ArgMatches;
 use isptar_core::create::plan_with;
+use isptar_core::format::entry::Dialect;
 use isptar_core::{CreateOptions, CreateReport, create_with};
 
 use self::base::BaseArgs;
+use self::listing::ListingArgs;
 use self::programs::ProgramArgs;
 use super::exclude::read_patterns;
 use super::format::FormatArgs;
@@ -54,6 +57,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     user: UserArgs,
     #[command(flatten)]
+    listing: ListingArgs,
+    #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
     store: StoreArgs,
@@ -91,6 +96,9 @@ impl Args {
         self.pack.fill(&mut options)?;
         self.format.apply(&mut options)?;
         self.base.put_options(&mut options);
+        if self.listing.is_wanted() && options.dialect == Dialect::Classic {
+            return Err(Failure::Usage("--save-listing: classic archives have no listing alone"));
+        }
         Ok(options)
     }
 }
@@ -143,7 +151,7 @@ fn job(
     let directory = &options.directory;
     let inputs: Vec<PathBuf> = args.paths.iter().map(|path| directory.join(path)).collect();
     store::spare(&args.archive, &inputs)?;
-    let mut sink = store::sink(&args.archive, ui)?;
+    let mut sink = args.listing.sink(&args.archive, ui)?;
     Ok(create_with(&mut *sink, &args.paths, options, extras, reporter)?)
 }
 
@@ -151,7 +159,6 @@ fn job(
 mod tests {
     use super::*;
     use crate::cli::parse_create;
-    use isptar_core::format::entry::Dialect;
     use std::num::NonZero;
     use std::time::UNIX_EPOCH;
 

@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// Use N threads; what is restored is the same for any number [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
+    /// Restore what is not in a base that is missing; otherwise nothing is restored then
+    #[arg(long)]
+    without_bases: bool,
     /// Write nothing; print what would be restored
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -108,6 +111,7 @@ impl Args {
         options.owner &= !self.no_same_owner;
         options.numeric_owner = self.numeric_owner;
         options.xattrs = !self.no_xattrs;
+        options.without_bases = self.without_bases;
         options.dry_run = self.dry_run;
         options.threads = self.threads;
         options

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isptar_core::Damage;
+use isptar_core::format::tables::Base;
 use isptar_core::format::text::digest_text;
+use isptar_core::{Damage, Error};
 
 use super::open::OpenArgs;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::input::{self, Foreign, Input, Listed, Packing, is_stdin, shown};
 use crate::json;
 use crate::output::{date_time, percent, sanitize, size};
@@ -51,6 +52,47 @@ struct Facts {
     created: Option<u64>,
     tool: Option<String>,
     incomplete: bool,
+    /// It is a listing alone.
+    is_listing: bool,
+    bases: Vec<BaseFacts>,
+}
+
+/// What is known of a base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct BaseFacts {
+    depth: u32,
+    name: String,
+    identity: [u8; 32],
+    /// Why it cannot be read.
+    problem: Option<String>,
+}
+
+impl BaseFacts {
+    fn of(archive: &Listed) -> Vec<Self> {
+        let fact = |base: &Base| Self {
+            depth: base.depth,
+            name: base.shown_name(),
+            identity: base.identity,
+            problem: match archive.at_depth(base.depth) {
+                Err(Error::NoBase { problem, .. }) => Some(problem.to_string()),
+                Err(error) => Some(failure::chain(&error)),
+                Ok(_) => None,
+            },
+        };
+        archive.tables().bases.iter().map(fact).collect()
+    }
+
+    fn json(&self) -> json::Object {
+        let mut object = json::Object::new();
+        object.insert("depth".into(), self.depth.into());
+        object.insert("name".into(), self.name.as_str().into());
+        object.insert("identity".into(), digest_text(&self.identity).into());
+        object.insert("found".into(), self.problem.is_none().into());
+        if let Some(problem) = &self.problem {
+            object.insert("problem".into(), problem.as_str().into());
+        }
+        object
+    }
 }
 
 /// What kind of archive it is.
@@ -128,6 +170,8 @@ impl Facts {
             created: info.created,
             tool: info.tool.clone(),
             incomplete: info.incomplete,
+            is_listing: archive.is_listing(),
+            bases: BaseFacts::of(archive),
         })
     }
 
@@ -162,6 +206,7 @@ impl Facts {
 
     fn table(&self) -> String {
         let kind = match self.kind {
+            _ if self.is_listing => "listing of an isptar archive, without its members".into(),
             Kind::Isptar(format) => format!("isptar archive, format {format}"),
             Kind::Stream => "isptar archive, read from front to back".into(),
             Kind::Classic => "classic isptar archive".into(),
@@ -198,6 +243,12 @@ impl Facts {
                 let _ = writeln!(table, "{:<12}{value}", format!("{key}:"));
             }
         }
+        for base in &self.bases {
+            let found = base.problem.as_deref().unwrap_or("found");
+            let BaseFacts { depth, name, identity, .. } = base;
+            let identity = digest_text(identity);
+            let _ = writeln!(table, "{:<12}{depth}: {name} {identity} ({found})", "base:");
+        }
         table
     }
 
@@ -230,6 +281,13 @@ impl Facts {
             object.insert("tool".into(), tool.as_str().into());
         }
         object.insert("incomplete".into(), self.incomplete.into());
+        if self.is_listing {
+            object.insert("listing_alone".into(), true.into());
+        }
+        if !self.bases.is_empty() {
+            let bases = self.bases.iter().map(|base| serde_json::Value::Object(base.json()));
+            object.insert("bases".into(), bases.collect::<Vec<_>>().into());
+        }
         object
     }
 }
@@ -251,6 +309,8 @@ mod tests {
             created: Some(1_700_000_000),
             tool: Some("isptar 0.1.0".into()),
             incomplete: true,
+            is_listing: false,
+            bases: Vec::new(),
         }
     }
 

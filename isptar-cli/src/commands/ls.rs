@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use isptar_core::{Damage, Digest, Entry, EntryRef, Error, KindRef, Warning};
 use sha2::{Digest as _, Sha256};
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut wanted = Wanted::new(&args.paths)?;
     let out = ui.out()?;
     let mut printer = Printer {
-        style: Style { form: args.form(), look: out.look() },
+        style: Style { form: args.form(), look: out.look(), bases: Arc::default() },
         out,
         line: Vec::new(),
         ui,
@@ -108,6 +109,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut input = input::open(&args.archive, &args.open, printer.ui)?;
+    if let Input::Listed(archive) = &input {
+        printer.style.bases = archive.tables().bases.iter().map(|base| base.name.clone()).collect();
+    }
     printer.names = (!input.is_sorted()).then(HashSet::new);
     match &input {
         Input::Listed(archive) if archive.info().sorted && printer.style.form.is_plain() => {

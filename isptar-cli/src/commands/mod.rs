@@ -8,6 +8,7 @@ pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod extract;
 pub(crate) mod info;
+pub(crate) mod isolate;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod merge;

@@ -110,6 +110,16 @@ pub(crate) fn spare(archive: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses to write one file over the other.
+pub(crate) fn differ(one: &Path, other: &Path) -> Result<(), Failure> {
+    let file = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let is_same = one == other || file(one).is_some_and(|found| file(other) == Some(found));
+    match is_same && !is_stdin(one) {
+        true => Err(Failure::SameFile { damaged: one.to_owned(), new: other.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 /// Begins the archive.
 pub(crate) fn sink(archive: &Path, ui: &Ui) -> Result<Box<dyn Sink>, Failure> {
     if is_stdin(archive) {

@@ -54,7 +54,7 @@ pub(super) fn print(
     printer: &mut Printer<'_>,
 ) -> Result<(), Failure> {
     let mut found = wanted.nothing_found();
-    let pages = Pages { wanted, depth, style: printer.style };
+    let pages = Pages { wanted, depth, style: printer.style.clone() };
     let mut print = |within: Option<&MemberPath>| {
         let each = |page: Page| {
             found.add(&page.found);

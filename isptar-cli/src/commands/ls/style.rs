@@ -1,5 +1,7 @@
 //! How entries are written, each by itself: on any thread, without allocating.
 
+use std::sync::Arc;
+
 use isptar_core::{EntryRef, KindRef};
 
 use crate::json;
@@ -25,10 +27,12 @@ impl Form {
 }
 
 /// A form, and how names look in it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Style {
     pub(super) form: Form,
     pub(super) look: Look,
+    /// The names of the archive's bases, nearest first.
+    pub(super) bases: Arc<[Vec<u8>]>,
 }
 
 impl Style {
@@ -40,7 +44,7 @@ impl Style {
                 out.push(b'\0');
                 return;
             }
-            Form::Json => return json::push_member(entry, out),
+            Form::Json => return json::push_member(entry, self.base(entry), out),
             Form::Long => {
                 push_long(entry, out);
                 self.push_name(entry, out);
@@ -49,6 +53,12 @@ impl Style {
             Form::Names | Form::Tree | Form::Sha256 => self.push_name(entry, out),
         }
         out.push(b'\n');
+    }
+
+    /// Returns the name of the base that a member's bytes are in.
+    fn base(&self, entry: &EntryRef<'_>) -> Option<&[u8]> {
+        let index = usize::try_from(entry.location?.depth).ok()?.checked_sub(1)?;
+        self.bases.get(index).map(Vec::as_slice)
     }
 
     /// Appends the name as it is shown, in its colour.
@@ -66,6 +76,11 @@ impl Style {
         if let Some((words, target)) = leads_to(&entry.kind) {
             out.extend_from_slice(words.as_bytes());
             self.look.push(target, out);
+        }
+        if let Some(base) = self.base(entry) {
+            out.extend_from_slice(b" (in ");
+            self.look.push(base, out);
+            out.push(b')');
         }
         if let Some(reason) = &entry.lost {
             let what = if entry.location.is_some() { "its contents were" } else { "not stored," };
