@@ -4,12 +4,14 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use super::regroup::{Regroup, is_here, place};
-use crate::archive::{Archive, Member, Rereads, Tailed, stream_limit};
+use crate::archive::{Archive, Member, Rereads, Tailed, check_agreement, stream_limit};
+use crate::codec::Unpacker;
 use crate::content::Content as _;
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::{Entry, Location};
+use crate::format::assemble::{self, Blocks, Found};
+use crate::format::entry::{Digest, Entry, Location};
 use crate::format::member::MemberHeader;
-use crate::format::{gzip, padding};
+use crate::format::{BLOCK, gzip, padding};
 use crate::io::{RangeReader, ReadAt, Sink};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
@@ -50,6 +52,7 @@ pub(crate) struct Copier<'a, R> {
     verify: bool,
     stream: Vec<u8>,
     headers: Vec<u8>,
+    unpacker: Unpacker,
     pub(crate) copied: Copied,
 }
 
@@ -82,6 +85,7 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             verify,
             stream: Vec::new(),
             headers: Vec::new(),
+            unpacker: Unpacker::new(),
             copied: Copied::default(),
         }
     }
@@ -228,26 +232,37 @@ impl<'a, R: ReadAt> Copier<'a, R> {
         if zoffset > 0 || len > stream_limit(&self.limits) {
             return Ok(false);
         }
-        let Some(expected) = self.tar_len(entry) else { return Ok(false) };
         let mut stream = std::mem::take(&mut self.stream);
         let read = self.source(depth).and_then(|source| source.read(range, &mut stream));
         self.stream = stream;
         read?;
         let real = self.stream.last_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
         let begins = self.stream.starts_with(&gzip::HEAD) && self.stream.len() > gzip::HEAD.len();
-        Ok(begins && u64::from(real) == expected)
+        Ok(begins && self.tar_len(entry) == Some(u64::from(real)))
     }
 
-    /// Returns the bytes of tar that a member has whose headers are spelled by its entry alone.
+    /// Returns how long the tar of the member is whose stream is at hand: by its entry where that
+    /// spells all of its headers, else by the headers.
     fn tar_len(&mut self, entry: &Entry) -> Option<u64> {
-        use crate::format::entry::Digest;
-        if entry.xattr.is_some() || matches!(entry.digest, Some(Digest::Stored(_))) {
-            return None;
+        let is_sparse = matches!(entry.digest, Some(Digest::Stored(_)));
+        if entry.xattr.is_some() || is_sparse {
+            return self.tar_len_of_stream(entry);
         }
         self.headers.clear();
         header_of(entry).encode(&self.limits, &mut self.headers).ok()?;
         let data = entry.kind.size();
         Some((self.headers.len() as u64).saturating_add(data).saturating_add(padding(data)))
+    }
+
+    fn tar_len_of_stream(&mut self, entry: &Entry) -> Option<u64> {
+        self.unpacker.reset();
+        let mut blocks = Front { unpacker: &mut self.unpacker, rest: &self.stream, read: 0 };
+        let Found::Member(found) = assemble::read_headers(&mut blocks, &self.limits).ok()? else {
+            return None;
+        };
+        check_agreement(&found.header, entry).ok()?;
+        let data = found.stored;
+        Some(blocks.read.saturating_add(data).saturating_add(padding(data)))
     }
 
     /// Reads the members of a stream, with all checks, and collects their tar. Returns whether they
@@ -309,6 +324,32 @@ impl Unit {
             && last.is_some_and(|last| {
                 last.claimed_range() == entry.claimed_range() && place(last) < place(entry)
             })
+    }
+}
+
+/// The beginning of a stream.
+struct Front<'f> {
+    unpacker: &'f mut Unpacker,
+    rest: &'f [u8],
+    /// Bytes that came out of it.
+    read: u64,
+}
+
+impl Blocks for Front<'_> {
+    type Error = FormatError;
+
+    fn next_block(&mut self) -> Result<Option<[u8; BLOCK]>, FormatError> {
+        let mut block = [0; BLOCK];
+        let mut have = 0;
+        while have < BLOCK {
+            match self.unpacker.read(&mut self.rest, &mut block[have..]) {
+                Ok(0) if have == 0 => return Ok(None),
+                Ok(0) | Err(_) => return Err(FormatError::Missing("tar header")),
+                Ok(count) => have += count,
+            }
+        }
+        self.read += BLOCK as u64;
+        Ok(Some(block))
     }
 }
 

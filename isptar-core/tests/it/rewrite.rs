@@ -353,3 +353,22 @@ fn members_are_added_only_where_names_are_in_order() {
     drop(sink);
     assert!(bytes.is_empty());
 }
+
+#[test]
+fn what_is_alone_in_its_stream_is_copied_without_a_look_at_its_data() {
+    let mut bytes = build(&every_kind(), 0);
+    let clean = merged(&[("a", &bytes)]);
+    let all = entries(&Archive::open(bytes.as_slice()).unwrap());
+    for entry in all {
+        if entry.kind.size() > 0 {
+            // The last byte before CRC and length.
+            bytes[usize::try_from(entry.claimed_range().end - 9).unwrap()] ^= 1;
+        }
+    }
+    let (copy, report) = merged_with(&[("a", &bytes)], &RewriteOptions::default()).unwrap();
+    assert_eq!(report.repacked, 0);
+    assert!(copy.len() == clean.len() && copy != clean);
+    let archive = Archive::open(&copy).unwrap();
+    let entry = archive.find(&"dir/file".into()).unwrap().unwrap();
+    assert!(entry.xattr.is_some() && read(&archive, &entry).is_err());
+}
