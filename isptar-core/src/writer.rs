@@ -75,6 +75,36 @@ pub struct Written {
     pub content_size: u64,
 }
 
+/// Takes members that are packed already: an archive that is being written, whatever its sink.
+pub(crate) trait Put {
+    /// See [`ArchiveWriter::put_stream`].
+    fn put_stream(&mut self, stream: &[u8]) -> Result<u64>;
+    /// See [`ArchiveWriter::put_copy`].
+    fn put_copy(&mut self, source: &dyn ReadAt, range: Range<u64>) -> Result<u64>;
+    /// See [`ArchiveWriter::put_entry`].
+    fn put_entry(&mut self, entry: &Entry) -> Result<()>;
+    /// See [`ArchiveWriter::push`].
+    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry>;
+}
+
+impl<S: Sink> Put for ArchiveWriter<S> {
+    fn put_stream(&mut self, stream: &[u8]) -> Result<u64> {
+        Self::put_stream(self, stream)
+    }
+
+    fn put_copy(&mut self, source: &dyn ReadAt, range: Range<u64>) -> Result<u64> {
+        Self::put_copy(self, source, range)
+    }
+
+    fn put_entry(&mut self, entry: &Entry) -> Result<()> {
+        Self::put_entry(self, entry)
+    }
+
+    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry> {
+        Self::push(self, entry, stream)
+    }
+}
+
 /// Writes an archive, fed member by member.
 ///
 /// Nothing is complete before [`Self::finish`]; a writer that is dropped leaves no archive.

@@ -12,11 +12,11 @@ use crate::format::assemble::{self, Blocks, Found};
 use crate::format::entry::{Digest, Entry, Location};
 use crate::format::member::MemberHeader;
 use crate::format::{BLOCK, gzip, padding};
-use crate::io::{RangeReader, ReadAt, Sink};
+use crate::io::{RangeReader, ReadAt};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::verify::{Scope, check_claims, corrupt};
-use crate::writer::ArchiveWriter;
+use crate::writer::Put;
 
 /// Packed bytes that are read at once.
 const READ: usize = 1 << 20;
@@ -96,9 +96,9 @@ impl<'a, R: ReadAt> Copier<'a, R> {
     ///
     /// [`Error::CorruptMember`] of this or an earlier member, those of the writer, and
     /// [`Error::Input`].
-    pub(crate) fn take<S: Sink>(
+    pub(crate) fn take(
         &mut self,
-        writer: &mut ArchiveWriter<S>,
+        writer: &mut dyn Put,
         mut entry: Entry,
         observer: &mut dyn Observer,
     ) -> Result<()> {
@@ -115,11 +115,13 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             return self.hold(depth, entry);
         }
         if entry.chunks.is_some() {
-            let source = self.source(depth)?;
-            let (from, end) = (source.archive.source(), entry.claimed_range().end);
-            let copied = writer.copy(from, &entry)?;
-            self.source(depth)?.end = end;
-            self.count(&copied, observer);
+            let (source, range) = (self.source(depth)?, entry.claimed_range());
+            source.end = range.end;
+            if let Some(location) = &mut entry.location {
+                location.offset = writer.put_copy(source.archive.source(), range)?;
+            }
+            writer.put_entry(&entry)?;
+            self.count(&entry, observer);
             return Ok(());
         }
         if self.read_alone(depth, &entry)? {
@@ -131,11 +133,7 @@ impl<'a, R: ReadAt> Copier<'a, R> {
     }
 
     /// Records an entry that has no bytes in the new archive.
-    pub(crate) fn pass<S: Sink>(
-        &mut self,
-        writer: &mut ArchiveWriter<S>,
-        entry: Entry,
-    ) -> Result<()> {
+    pub(crate) fn pass(&mut self, writer: &mut dyn Put, entry: Entry) -> Result<()> {
         match &mut self.unit {
             Some(unit) => unit.entries.push(entry),
             None => writer.put_entry(&entry)?,
@@ -145,9 +143,9 @@ impl<'a, R: ReadAt> Copier<'a, R> {
 
     /// Writes what is held back, because members may follow that share its stream: before anything
     /// else goes into the archive.
-    pub(crate) fn flush<S: Sink>(
+    pub(crate) fn flush(
         &mut self,
-        writer: &mut ArchiveWriter<S>,
+        writer: &mut dyn Put,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let Some(Unit { depth, mut entries }) = self.unit.take() else { return Ok(()) };

@@ -3,8 +3,7 @@
 use crate::codec::Packer;
 use crate::error::Result;
 use crate::format::entry::{Entry, Location};
-use crate::io::Sink;
-use crate::writer::ArchiveWriter;
+use crate::writer::Put;
 
 /// Collects the tar of members and packs it as one stream.
 #[derive(Debug)]
@@ -33,11 +32,7 @@ impl Regroup {
 
     /// Appends the stream of what was added, and says in the entries where it is; they say where in
     /// it they are, and those without bytes stay as they are.
-    pub(crate) fn seal<S: Sink>(
-        &mut self,
-        writer: &mut ArchiveWriter<S>,
-        entries: &mut [Entry],
-    ) -> Result<()> {
+    pub(crate) fn seal(&mut self, writer: &mut dyn Put, entries: &mut [Entry]) -> Result<()> {
         self.stream.clear();
         self.packer.pack(&self.tar, &mut self.stream);
         let offset = writer.put_stream(&self.stream)?;
@@ -47,11 +42,7 @@ impl Regroup {
 
     /// Packs one stream of a member that has several, and appends it; returns where it begins, and
     /// how long it is.
-    pub(crate) fn pack<S: Sink>(
-        &mut self,
-        writer: &mut ArchiveWriter<S>,
-        text: &[u8],
-    ) -> Result<(u64, u64)> {
+    pub(crate) fn pack(&mut self, writer: &mut dyn Put, text: &[u8]) -> Result<(u64, u64)> {
         self.stream.clear();
         self.packer.pack(text, &mut self.stream);
         Ok((writer.put_stream(&self.stream)?, self.stream.len() as u64))

@@ -7,10 +7,10 @@ use crate::content::Content as _;
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::member::MemberHeader;
-use crate::io::{ReadAt, Sink};
+use crate::io::ReadAt;
 use crate::limits::Limits;
 use crate::pack::{Details, MemberPacker};
-use crate::writer::ArchiveWriter;
+use crate::writer::Put;
 
 /// Writes members under other headers.
 pub(super) struct Respeller {
@@ -26,18 +26,14 @@ impl Respeller {
     }
 
     /// Appends a member that has no data, with the headers that its entry says.
-    pub(super) fn bare<S: Sink>(
-        &mut self,
-        writer: &mut ArchiveWriter<S>,
-        entry: Entry,
-    ) -> Result<Entry> {
+    pub(super) fn bare(&mut self, writer: &mut dyn Put, entry: Entry) -> Result<Entry> {
         self.whole(writer, &header_of(&entry), entry, 0)
     }
 
     /// Appends the member of `from` in `archive`, or in a base of it, as that of `entry`.
-    pub(super) fn with_data<R: ReadAt, S: Sink>(
+    pub(super) fn with_data<R: ReadAt>(
         &mut self,
-        writer: &mut ArchiveWriter<S>,
+        writer: &mut dyn Put,
         archive: &Archive<R>,
         from: &Entry,
         entry: Entry,
@@ -56,9 +52,9 @@ impl Respeller {
     }
 
     /// Appends a member with the first `len` bytes of the data at hand.
-    fn whole<S: Sink>(
+    fn whole(
         &mut self,
-        writer: &mut ArchiveWriter<S>,
+        writer: &mut dyn Put,
         header: &MemberHeader,
         entry: Entry,
         len: usize,
@@ -72,9 +68,9 @@ impl Respeller {
     }
 
     /// Appends a member of several streams: that of the headers is made anew.
-    fn chunked<R: ReadAt, S: Sink>(
+    fn chunked<R: ReadAt>(
         &mut self,
-        writer: &mut ArchiveWriter<S>,
+        writer: &mut dyn Put,
         archive: &Archive<R>,
         header: &MemberHeader,
         mut entry: Entry,
