@@ -66,9 +66,9 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// Returns whether names are known to be in order, each once.
-    pub(crate) fn is_sorted(&self) -> bool {
-        matches!(self, Self::Listed(archive) if archive.info().sorted)
+    /// Returns whether names may stand twice and should not.
+    pub(crate) fn may_repeat(&self) -> bool {
+        !matches!(self, Self::Listed(archive) if archive.info().sorted || archive.info().parts)
     }
 
     /// Warns of a tar that was read and has no end, or is odd in other ways.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use isptar_core::format::tables::Base;
 use isptar_core::format::text::digest_text;
+use isptar_core::path::printable;
+use isptar_core::rewrite::parts_of;
 use isptar_core::{Damage, Error};
 
 use super::open::OpenArgs;
@@ -51,6 +53,8 @@ struct Facts {
     identity: Option<[u8; 32]>,
     created: Option<u64>,
     tool: Option<String>,
+    /// Names of the parts of a merged archive.
+    parts: Vec<Vec<u8>>,
     incomplete: bool,
     /// It is a listing alone.
     is_listing: bool,
@@ -144,6 +148,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 }
 
 impl Facts {
+    /// Returns the names of the parts, escaped for messages.
+    fn part_names(&self) -> Vec<String> {
+        self.parts.iter().map(|name| printable(name)).collect()
+    }
+
     fn listed(path: &Path, archive: &Listed) -> Result<Self, Failure> {
         let info = archive.info();
         let kind = match info.format {
@@ -172,6 +181,7 @@ impl Facts {
             incomplete: info.incomplete,
             is_listing: archive.is_listing(),
             bases: BaseFacts::of(archive),
+            parts: parts_of(archive)?.into_iter().map(|part| part.name).collect(),
         })
     }
 
@@ -232,6 +242,7 @@ impl Facts {
             ("identity", self.identity.as_ref().map(digest_text)),
             ("created", created.map(|created| format!("{} UTC", date_time(created)))),
             ("made by", self.tool.as_deref().map(sanitize)),
+            ("parts", (!self.parts.is_empty()).then(|| self.part_names().join(", "))),
             (
                 "incomplete",
                 self.incomplete.then(|| "yes: something could not be read or saved".into()),
@@ -277,6 +288,9 @@ impl Facts {
         if let Some(identity) = &self.identity {
             object.insert("identity".into(), digest_text(identity).into());
         }
+        if !self.parts.is_empty() {
+            object.insert("parts".into(), self.part_names().into());
+        }
         if let Some(tool) = &self.tool {
             object.insert("tool".into(), tool.as_str().into());
         }
@@ -308,6 +322,7 @@ mod tests {
             identity: Some([0; 32]),
             created: Some(1_700_000_000),
             tool: Some("isptar 0.1.0".into()),
+            parts: Vec::new(),
             incomplete: true,
             is_listing: false,
             bases: Vec::new(),

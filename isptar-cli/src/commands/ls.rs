@@ -112,7 +112,7 @@ fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(
     if let Input::Listed(archive) = &input {
         printer.style.bases = archive.tables().bases.iter().map(|base| base.name.clone()).collect();
     }
-    printer.names = (!input.is_sorted()).then(HashSet::new);
+    printer.names = input.may_repeat().then(HashSet::new);
     match &input {
         Input::Listed(archive) if archive.info().sorted && printer.style.form.is_plain() => {
             pages::print(archive, wanted, args.depth, printer)?;
@@ -154,7 +154,7 @@ struct Printer<'a> {
     line: Vec<u8>,
     ui: &'a Ui,
     tree: Tree,
-    /// Hashes of the names met so far, of an archive in which one may stand twice.
+    /// Hashes of the names met so far, of an archive in which none should stand twice.
     names: Option<HashSet<u64>>,
     count: u64,
     exit: Exit,

@@ -30,6 +30,14 @@ fn parts_are_merged_and_split_again() {
     let done = world.run(&[&merge[..], &archives].concat()).with_status(0);
     assert!(done.err.starts_with("isptar: merged 624 members, "), "{}", done.err);
     assert!(!done.err.contains("packed again"), "{}", done.err);
+    let done = world.run(&["verify", "all.tar.gz"]).with_status(0);
+    assert!(!done.err.contains("twice"), "{}", done.err);
+    let info = world.run(&["info", "all.tar.gz"]).with_status(0);
+    assert!(
+        info.text().contains("parts:      one.tar.gz, zwei, three.tar.gz\n"),
+        "{}",
+        info.text()
+    );
     let done = world.run(&["split", "all.tar.gz", "-C", "out"]);
     assert_eq!(done.status, 6, "the directory is not there: {}", done.err);
     std::fs::create_dir(world.path("out")).unwrap();

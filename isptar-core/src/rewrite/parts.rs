@@ -1,5 +1,7 @@
 //! Several archives as the named parts of one.
 
+use std::collections::HashSet;
+
 use super::copier::Copier;
 use super::{RewriteOptions, RewriteReport, level_at};
 use crate::archive::Archive;
@@ -112,7 +114,8 @@ fn part_of_end<R: ReadAt>(
 ///
 /// [`Error::Part`], [`Error::Corrupt`], [`Error::CorruptMember`] or [`Error::Input`].
 pub fn parts_of<R: ReadAt>(archive: &Archive<R>) -> Result<Vec<PartInfo>> {
-    let (mut parts, mut start, mut number) = (Vec::<PartInfo>::new(), 0, 0);
+    let (mut parts, mut names) = (Vec::new(), HashSet::new());
+    let (mut start, mut number) = (0, 0);
     if !archive.info().parts {
         return Ok(parts);
     }
@@ -122,7 +125,7 @@ pub fn parts_of<R: ReadAt>(archive: &Archive<R>) -> Result<Vec<PartInfo>> {
         if entry.path.as_bytes().starts_with(END)
             && let Some(part) = part_of_end(archive, &entry.into_owned(), start, number)?
         {
-            if parts.iter().any(|other| other.name == part.name) {
+            if !names.insert(part.name.clone()) {
                 return Err(PartProblem::Twice.of(&part.name));
             }
             start = number + 1;
@@ -164,7 +167,7 @@ pub fn merge_parts<R: ReadAt>(
     let mut merger = Merger {
         writer,
         verify: options.verify,
-        names: Vec::new(),
+        names: HashSet::new(),
         observer,
         report: RewriteReport::default(),
     };
@@ -184,7 +187,7 @@ struct Merger<'s, 'o> {
     writer: ArchiveWriter<&'s mut dyn Sink>,
     verify: bool,
     /// Names of the parts so far.
-    names: Vec<Vec<u8>>,
+    names: HashSet<Vec<u8>>,
     observer: &'o mut dyn Observer,
     report: RewriteReport,
 }
@@ -235,10 +238,9 @@ impl Merger<'_, '_> {
     /// Writes the end of a part.
     fn end(&mut self, part: &PartInfo) -> Result<()> {
         check_name(&part.name)?;
-        if self.names.contains(&part.name) {
+        if !self.names.insert(part.name.clone()) {
             return Err(PartProblem::Twice.of(&part.name));
         }
-        self.names.push(part.name.clone());
         let path = [END, self.names.len().to_string().as_bytes()].concat();
         let target = [b".", part.name.as_slice()].concat();
         let seconds = part.created.and_then(|created| i64::try_from(created).ok()).unwrap_or(0);

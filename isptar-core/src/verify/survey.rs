@@ -37,7 +37,8 @@ pub(super) struct Survey {
     pub(super) links: Links,
     /// The depths of the bases that members are in which are meant.
     pub(super) depths: BTreeSet<u32>,
-    /// Of a listing that is not sorted: the last entry of each name.
+    /// Of a listing that is not sorted, and whose names do not repeat between parts: the last entry
+    /// of each name.
     last: Option<HashMap<u64, u64>>,
 }
 
@@ -48,7 +49,8 @@ impl Survey {
         selection: &Selection,
         tell: &mut Tell<'_>,
     ) -> Result<Self> {
-        let last = (!archive.info().sorted).then(HashMap::new);
+        let repeats = archive.info().parts;
+        let last = (!archive.info().sorted && !repeats).then(HashMap::new);
         let known_depths = u32::try_from(archive.depths().saturating_sub(1)).unwrap_or(u32::MAX);
         let mut survey = Self { last, is_whole: true, known_depths, ..Self::default() };
         let mut entries = archive.entries();
