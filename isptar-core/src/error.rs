@@ -139,6 +139,15 @@ pub enum Error {
         #[source]
         error: Box<Self>,
     },
+    /// Something is wrong with an archive that was to be a part of another.
+    #[error("in part {name}")]
+    InPart {
+        /// The part's name, escaped for display.
+        name: String,
+        /// What is wrong; its offsets are those of the part's archive.
+        #[source]
+        error: Box<Self>,
+    },
     /// The listing of an archive alone has no members.
     #[error("this is the listing of an archive alone, without the members' bytes")]
     ListingAlone,
@@ -434,7 +443,7 @@ impl Error {
             | Self::Content { path, .. }
             | Self::Supply { path, .. }
             | Self::Deliver { path, .. } => Some(path),
-            Self::InBase { error, .. } => error.member(),
+            Self::InBase { error, .. } | Self::InPart { error, .. } => error.member(),
             _ => None,
         }
     }
@@ -447,10 +456,10 @@ impl Error {
         }
     }
 
-    /// Returns what is wrong, without the base that it is in.
+    /// Returns what is wrong, without the base or part that it is in.
     pub fn unplaced(&self) -> &Self {
         match self {
-            Self::InBase { error, .. } => error.unplaced(),
+            Self::InBase { error, .. } | Self::InPart { error, .. } => error.unplaced(),
             error => error,
         }
     }

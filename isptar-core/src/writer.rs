@@ -75,7 +75,7 @@ pub struct Written {
     pub content_size: u64,
 }
 
-/// Takes members that are packed already: an archive that is being written, whatever its sink.
+/// Takes members, packed or not: an archive that is being written, whatever its sink.
 pub(crate) trait Put {
     /// See [`ArchiveWriter::put_stream`].
     fn put_stream(&mut self, stream: &[u8]) -> Result<u64>;
@@ -85,6 +85,13 @@ pub(crate) trait Put {
     fn put_entry(&mut self, entry: &Entry) -> Result<()>;
     /// See [`ArchiveWriter::push`].
     fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry>;
+    /// See [`ArchiveWriter::append`].
+    fn append(
+        &mut self,
+        header: &MemberHeader,
+        details: Details,
+        content: &mut dyn Read,
+    ) -> Result<Entry>;
 }
 
 impl<S: Sink> Put for ArchiveWriter<S> {
@@ -102,6 +109,15 @@ impl<S: Sink> Put for ArchiveWriter<S> {
 
     fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry> {
         Self::push(self, entry, stream)
+    }
+
+    fn append(
+        &mut self,
+        header: &MemberHeader,
+        details: Details,
+        content: &mut dyn Read,
+    ) -> Result<Entry> {
+        Self::append(self, header, details, content)
     }
 }
 

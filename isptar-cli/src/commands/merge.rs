@@ -83,11 +83,13 @@ fn chain(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<RewriteRep
         true => newest.tables().bases.len(),
         false => older.len(),
     };
-    attach_chain(&mut newest, older)?;
+    let newest_path = paths.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    let named = |error| Failure::from(error).named(newest_path);
+    attach_chain(&mut newest, older).map_err(named)?;
     let mut sink = store::sink(&args.output, ui)?;
     let merged = u32::try_from(merged).unwrap_or(u32::MAX).saturating_add(1);
     let options = args.rewrite.to_options(&args.output);
-    Ok(merge(&mut *sink, &newest, merged, &options, reporter)?)
+    merge(&mut *sink, &newest, merged, &options, reporter).map_err(named)
 }
 
 /// Makes archives the parts of one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::regroup::{Regroup, is_here, place};
 use crate::archive::{Archive, Member, Rereads, Tailed, check_agreement, stream_limit};
 use crate::codec::Unpacker;
-use crate::content::Content as _;
+use crate::content::{Content as _, ContentReader};
 use crate::error::{Error, FormatError, Result};
 use crate::format::assemble::{self, Blocks, Found};
 use crate::format::entry::{Digest, Entry, Location};
@@ -15,6 +15,7 @@ use crate::format::{BLOCK, gzip, padding};
 use crate::io::{RangeReader, ReadAt};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
+use crate::pack::Details;
 use crate::verify::{Scope, check_claims, corrupt};
 use crate::writer::Put;
 
@@ -105,8 +106,14 @@ impl<'a, R: ReadAt> Copier<'a, R> {
         let Some(location) = &mut entry.location else {
             return self.pass(writer, entry);
         };
+        if entry.data {
+            self.flush(writer, observer)?;
+            return self.pack(writer, &entry, observer);
+        }
         let depth = std::mem::take(&mut location.depth);
-        self.check(depth, &entry)?;
+        let archive = self.archive;
+        let placed = |error| archive.placed(depth, error);
+        self.check(depth, &entry).map_err(placed)?;
         if self.unit.as_ref().is_some_and(|unit| unit.goes_on_with(depth, &entry)) {
             return self.hold(depth, entry);
         }
@@ -124,12 +131,33 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             self.count(&entry, observer);
             return Ok(());
         }
-        if self.read_alone(depth, &entry)? {
+        if self.read_alone(depth, &entry).map_err(placed)? {
             let copied = writer.push(entry, &self.stream)?;
             self.count(&copied, observer);
             return Ok(());
         }
         self.hold(depth, entry)
+    }
+
+    /// Packs a member of a classic base, which is content alone.
+    fn pack(
+        &mut self,
+        writer: &mut dyn Put,
+        entry: &Entry,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let details = Details {
+            ctime: entry.ctime,
+            ino: entry.ino,
+            sparse: entry.sparse,
+            dirty: entry.dirty,
+            partial: entry.partial,
+        };
+        let mut content = ContentReader::new(self.archive.member(entry)?);
+        let packed = writer.append(&header_of(entry), details, &mut content)?;
+        self.copied.repacked += 1;
+        self.tell(&packed, observer);
+        Ok(())
     }
 
     /// Records an entry that has no bytes in the new archive.
@@ -149,7 +177,9 @@ impl<'a, R: ReadAt> Copier<'a, R> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let Some(Unit { depth, mut entries }) = self.unit.take() else { return Ok(()) };
-        let is_whole = self.read_unit(depth, &mut entries)?;
+        let archive = self.archive;
+        let read = self.read_unit(depth, &mut entries);
+        let is_whole = read.map_err(|error| archive.placed(depth, error))?;
         match entries.iter().find(|entry| is_here(entry)).map(Entry::claimed_range) {
             Some(_) if !is_whole => {
                 self.regroup.seal(writer, &mut entries)?;

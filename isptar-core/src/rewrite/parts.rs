@@ -13,7 +13,7 @@ use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::pack::{Details, MemberPacker};
-use crate::path::MemberPath;
+use crate::path::{MemberPath, printable};
 use crate::verify::corrupt;
 use crate::writer::ArchiveWriter;
 
@@ -175,11 +175,19 @@ pub fn merge_parts<R: ReadAt>(
         if part.archive.info().incomplete {
             merger.writer.set_incomplete();
         }
-        merger.part(part)?;
+        merger.part(part).map_err(|error| in_part(&part.name, error))?;
     }
     let (_, written) = merger.writer.finish()?;
     merger.report.finish(&written);
     Ok(merger.report)
+}
+
+/// Says which archive an error is about, unless it is about the new one.
+fn in_part(name: &[u8], error: Error) -> Error {
+    match error {
+        Error::Part { .. } | Error::Output { .. } | Error::Cancelled => error,
+        error => Error::InPart { name: printable(name), error: Box::new(error) },
+    }
 }
 
 /// Writes parts.

@@ -3,6 +3,7 @@
 
 mod base;
 mod chain;
+mod chain_merge;
 mod classic;
 mod classic_walker;
 mod classic_write;
