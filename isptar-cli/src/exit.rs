@@ -69,6 +69,7 @@ impl Exit {
             Error::NoBase { .. }
             | Error::NotABase { .. }
             | Error::BadBase { .. }
+            | Error::UnnamedBase { .. }
             | Error::ListingAlone
             | Error::Slice(_) => Self::Base,
             Error::Hook { .. } | Error::Supply { .. } => Self::Hook,
@@ -87,6 +88,7 @@ impl Exit {
         match error.unplaced() {
             Error::NoBase { .. }
             | Error::NotABase { .. }
+            | Error::UnnamedBase { .. }
             | Error::ListingAlone
             | Error::Slice(_) => Self::Base,
             _ => Self::Incomplete,

@@ -130,6 +130,14 @@ pub enum Error {
         #[source]
         problem: BaseProblem,
     },
+    /// A member's bytes are in a base of a classic archive, which does not say what its bases are.
+    #[error(
+        "its bytes are {depth} archives back, and archives of the original isptar do not name their bases"
+    )]
+    UnnamedBase {
+        /// How many archives back.
+        depth: u32,
+    },
     /// Something is wrong with a member whose bytes are in a base.
     #[error("in base {base}")]
     InBase {
@@ -364,6 +372,9 @@ pub enum PartProblem {
     /// A member of it would be taken for its end.
     #[error("its member {0} would be taken for the end of a part")]
     Reserved(MemberPath),
+    /// The archive has others; their names, escaped for display.
+    #[error("the archive has no such part but {0}")]
+    Unknown(String),
 }
 
 impl PartProblem {

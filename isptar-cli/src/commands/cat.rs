@@ -10,6 +10,7 @@ use isptar_core::{Content, Damage, Entry, Error, Kind, MemberPath};
 
 use super::ls::is_fatal;
 use super::open::OpenArgs;
+use super::part::PartArgs;
 use super::select;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     /// 0-99 are the first 100 bytes, 100- all from the 101st, -100 the last 100
     #[arg(long, value_name = "START-END", allow_hyphen_values = true, value_parser = parse_range)]
     range: Option<Range>,
+    #[command(flatten)]
+    part: PartArgs,
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -95,7 +98,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let paths: Vec<MemberPath> =
         args.paths.iter().map(|path| plain_name(&path.as_bytes().into()).into_owned()).collect();
     let mut printer = Printer { out: ui.out()?, range: args.range, ui, exit: Exit::Good };
-    let done = match input::open(&args.archive, &args.open, ui)? {
+    let mut input = input::open(&args.archive, &args.open, ui)?;
+    args.part.select(&mut input)?;
+    let done = match input {
         Input::Listed(archive) => paths.iter().try_for_each(|path| {
             let printed = printer.listed(&archive, path);
             printer.settle(printed)

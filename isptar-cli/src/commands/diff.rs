@@ -14,6 +14,7 @@ use isptar_core::{
 use super::exclude::{ExcludeArgs, read_patterns};
 use super::heading;
 use super::open::OpenArgs;
+use super::part::PartArgs;
 use super::select::Wanted;
 use crate::difference;
 use crate::exit::Exit;
@@ -66,6 +67,8 @@ pub(crate) struct Args {
     /// Tell what was left out of the comparison, and why
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    part: PartArgs,
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -207,6 +210,7 @@ fn job(
 ) -> Result<(DiffReport, Exit), Failure> {
     let other = args.other()?;
     let mut old = input::open(&args.archive, &args.open, ui)?;
+    args.part.select(&mut old)?;
     match other {
         Other::Directory(_) => {
             let named = |failure: Failure| failure.named(&args.archive);

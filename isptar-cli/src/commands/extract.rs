@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use isptar_core::{ExtractOptions, ExtractReport, Overwrite};
 
 use super::open::OpenArgs;
+use super::part::PartArgs;
 use super::select::Wanted;
 use super::user::UserArgs;
 use crate::exit::Exit;
@@ -67,6 +68,8 @@ pub(crate) struct Args {
     verbose: bool,
     #[command(flatten)]
     user: UserArgs,
+    #[command(flatten)]
+    part: PartArgs,
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -148,7 +151,9 @@ fn job(
 ) -> Result<(ExtractReport, Exit), Failure> {
     let (options, selection) = (args.to_options(), wanted.selection());
     let target = &args.directory;
-    match input::open(&args.archive, &args.open, ui)? {
+    let mut input = input::open(&args.archive, &args.open, ui)?;
+    args.part.select(&mut input)?;
+    match input {
         Input::Listed(archive) => {
             let report = isptar_core::extract(&archive, selection, target, &options, reporter)?;
             Ok((report, Exit::Good))

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use self::style::{Form, Style};
 use self::tree::Tree;
 use super::open::OpenArgs;
+use super::part::PartArgs;
 use super::select::{self, Place, Visitor, Wanted};
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
@@ -55,6 +56,8 @@ pub(crate) struct Args {
     /// Print all that the listing knows, one JSON object a line, the summary last
     #[arg(long, group = "form")]
     json: bool,
+    #[command(flatten)]
+    part: PartArgs,
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -109,6 +112,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 
 fn list(args: &Args, wanted: &mut Wanted, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut input = input::open(&args.archive, &args.open, printer.ui)?;
+    args.part.select(&mut input)?;
     if let Input::Listed(archive) = &input {
         printer.style.bases = archive.tables().bases.iter().map(|base| base.name.clone()).collect();
     }

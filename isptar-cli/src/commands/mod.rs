@@ -22,6 +22,7 @@ pub(crate) mod verify;
 mod exclude;
 mod format;
 mod pack;
+mod part;
 mod rewrite;
 mod select;
 mod store;

@@ -66,3 +66,92 @@ fn options_that_classic_archives_have_nothing_for_are_wrong_usage() {
     assert!(done.err.contains("classic archives have no groups"), "{}", done.err);
     assert!(!world.path("a.tar.gz").exists());
 }
+
+/// Copies an archive of the test archives into the world, in slices or not.
+fn bring(world: &World, names: &[&str]) {
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/classic");
+    for name in names {
+        world.script(&format!("cp {from}/{name} {from}/{name}.part* . 2> /dev/null; true"));
+    }
+}
+
+/// Returns what NAME.list or NAME.sha256 says.
+fn fixture(name: &str) -> Vec<u8> {
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/classic");
+    fs::read(format!("{from}/{name}")).unwrap()
+}
+
+/// The names of a listing of the original, escaped.
+fn names_of(listing: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(listing).into_owned();
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn slices_of_the_original_are_read_as_one() {
+    let world = World::new();
+    bring(&world, &["sliced.tgz", "badcut.tgz"]);
+    for name in ["sliced.tgz", "badcut.tgz"] {
+        let listed = world.run(&["ls", "-0", name]).with_status(0).out;
+        let count = listed.iter().filter(|&&byte| byte == 0).count();
+        assert_eq!(count, names_of(&fixture("sliced.tgz.list")).len(), "{name}");
+        let done = world.run(&["cat", name, "full/a/text.txt"]).with_status(0);
+        assert_eq!(done.out.len(), 4242);
+        world.run(&["verify", "-q", name]).with_status(0);
+        world.run(&["info", name]).with_status(0);
+        let done = world.run(&["extract", "-C", name.trim_end_matches(".tgz"), name]);
+        assert_eq!(done.with_status(0).err.lines().count(), 1);
+    }
+    let done = world.script("diff -r --no-dereference sliced badcut").with_status(0);
+    assert_eq!(done.text_lossy(), "");
+    fs::remove_file(world.path("sliced.tgz.part3")).unwrap();
+    let done = world.run(&["cat", "sliced.tgz", "full/a/text.txt"]).with_status(5);
+    assert!(done.err.contains("slice 3, "), "{}", done.err);
+}
+
+#[test]
+fn a_part_of_a_merged_archive_is_read_alone() {
+    let world = World::new();
+    bring(&world, &["merged.tgz", "split.v0", "split-v2"]);
+    for (part, alone) in [("--part=.v0", "split.v0"), ("--part=-v2", "split-v2")] {
+        let names = |args: &[&str]| world.run(args).with_status(0).out;
+        assert_eq!(names(&["ls", part, "merged.tgz"]), names(&["ls", alone]));
+        let (of, whole) = (format!("of-{alone}"), format!("whole-{alone}"));
+        world.run(&["extract", "-q", "-C", &of, part, "merged.tgz"]).with_status(0);
+        world.run(&["extract", "-q", "-C", &whole, alone]).with_status(0);
+        let done = world.script(&format!("diff -r --no-dereference {of} {whole}")).with_status(0);
+        assert_eq!(done.text_lossy(), "");
+        let done = world.run(&["diff", part, "merged.tgz", "-C", &of]);
+        assert_eq!(done.with_status(0).text_lossy(), "");
+    }
+    let cat = |part| world.run(&["cat", part, "merged.tgz", "small/d/f2"]).with_status(0).out;
+    assert_ne!(cat("--part=.v0"), cat("--part=-v2"));
+    let done = world.run(&["ls", "--part=v3", "merged.tgz"]).with_status(2);
+    assert!(
+        done.err.contains("part v3: the archive has no such part but .v0, -v2"),
+        "{}",
+        done.err
+    );
+    let done = world.run(&["ls", "--part=v3", "split.v0"]).with_status(2);
+    assert!(done.err.contains("has no parts"), "{}", done.err);
+}
+
+#[test]
+fn a_part_of_an_archive_merged_by_us_is_read_alone() {
+    let world = World::with_tree();
+    world.run(&["create", "-q", "one.tar.gz", "tree"]).with_status(0);
+    world.file("tree/a.txt", b"second\n");
+    world.run(&["create", "-q", "two.tar.gz", "tree"]).with_status(0);
+    let merge = ["merge", "-q", "--parts", "-o", "all.tar.gz", "one.tar.gz", "two.tar.gz"];
+    world.run(&merge).with_status(0);
+    for (part, content) in [("one.tar.gz", "first\n"), ("two.tar.gz", "second\n")] {
+        let listed = world.run(&["ls", "--part", part, "all.tar.gz"]).with_status(0);
+        assert_eq!(listed.out, world.run(&["ls", part]).with_status(0).out);
+        let done = world.run(&["cat", "--part", part, "all.tar.gz", "tree/a.txt"]).with_status(0);
+        assert_eq!(done.text(), content);
+        let out = format!("out {part}");
+        world.run(&["extract", "-q", "--part", part, "-C", &out, "all.tar.gz"]).with_status(0);
+        assert_eq!(world.read(&format!("{out}/tree/a.txt")), content.as_bytes());
+    }
+}

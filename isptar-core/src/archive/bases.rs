@@ -96,13 +96,13 @@ impl<R: ReadAt> Archive<R> {
             return if self.is_listing { Err(Error::ListingAlone) } else { Ok(self) };
         }
         let place = self.bases.found.get(index);
+        if self.is_classic() {
+            let given = place.and_then(OnceLock::get).and_then(|found| found.as_ref().ok());
+            return given.map(Box::as_ref).ok_or(Error::UnnamedBase { depth });
+        }
         let unknown = || FormatError::Missing("base of the location").at(self.listing);
         let found = place.ok_or_else(unknown)?;
-        let Some(base) = self.tables.bases.get(index - 1) else {
-            // The tables of a classic archive know of no bases.
-            let Some(Ok(archive)) = found.get() else { return Err(unknown()) };
-            return Ok(archive);
-        };
+        let base = self.tables.bases.get(index - 1).ok_or_else(unknown)?;
         match found.get_or_init(|| self.find_base(base)) {
             Ok(archive) => Ok(archive),
             Err(problem) => Err(base.failed(problem.clone())),
@@ -146,10 +146,11 @@ impl<R: ReadAt> Archive<R> {
     /// Says of an error that it is about a member of this depth.
     pub(crate) fn placed(&self, depth: u32, error: Error) -> Error {
         match (self.base_name(depth), error) {
-            (Some(base), error) if !matches!(error, Error::NoBase { .. } | Error::Cancelled) => {
-                Error::InBase { base, error: Box::new(error) }
+            (_, error @ (Error::NoBase { .. } | Error::UnnamedBase { .. } | Error::Cancelled)) => {
+                error
             }
-            (_, error) => error,
+            (Some(base), error) => Error::InBase { base, error: Box::new(error) },
+            (None, error) => error,
         }
     }
 }

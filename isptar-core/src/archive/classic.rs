@@ -8,9 +8,9 @@ use super::blocks::block_offsets;
 use super::open::{Tailed, is_info_header, one_block, read_info};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::Dialect;
+use crate::format::entry::{Dialect, Entry, Location};
 use crate::format::text::decimal;
-use crate::io::{RangeReader, ReadAt};
+use crate::io::{RangeReader, ReadAt, SliceSet};
 use crate::limits::Limits;
 
 /// Lengths of a classic size trailer: the original tries them in turn.
@@ -59,6 +59,7 @@ pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archi
         block_offsets,
         data_end,
         block,
+        only: None,
     })
 }
 
@@ -78,6 +79,36 @@ fn find_trailer(tail: &[u8]) -> Option<(u64, u64)> {
         let info_size = decimal("header_size", digits).ok()?;
         (rest.is_empty() && only_zeros).then_some((bytes.len() as u64, info_size))
     })
+}
+
+impl<R: ReadAt> Archive<R> {
+    /// Returns where in this classic archive the first stream of a file's data begins; 0 when it
+    /// has no data.
+    pub(crate) fn data_offset(&self, entry: &Entry) -> Result<u64, FormatError> {
+        let len = entry.kind.size();
+        let Some(Location { slice, offset, zoffset, .. }) = entry.location else {
+            return if len == 0 { Ok(0) } else { Err(FormatError::Missing("location")) };
+        };
+        if zoffset != 0 {
+            return Err(FormatError::mismatch("last number of a location", 0, zoffset));
+        }
+        let slices = self.source.slices();
+        let count = slices.map_or(1, SliceSet::count);
+        let start = match slices {
+            _ if slice == 1 => Some(0),
+            Some(slices) => slices.start_of(u64::from(slice)),
+            None => None,
+        };
+        let expected = || format!("1 to {count}");
+        let start =
+            start.ok_or_else(|| FormatError::mismatch("slice of a location", expected(), slice))?;
+        let end = self.data_end;
+        let offset = start.saturating_add(offset);
+        if len > 0 && offset >= end {
+            return Err(FormatError::OutOfBounds { what: "member", offset, len, end });
+        }
+        Ok(offset)
+    }
 }
 
 /// Reads the content of a file: from one stream, or from several that follow each other.

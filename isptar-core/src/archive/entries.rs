@@ -33,7 +33,7 @@ pub struct Entries<'a, R> {
 }
 
 impl<'a, R: ReadAt> Entries<'a, R> {
-    /// Entries of the blocks `start..end`, only those within a path if one is given.
+    /// Entries of the blocks `start..end` that are given out, only those within a path if one is given.
     pub(super) fn new(
         archive: &'a Archive<R>,
         start: usize,
@@ -124,7 +124,7 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         if let Some(identity) = &mut self.identity {
             identity.update(&self.text);
         }
-        self.lines.begin(self.block);
+        self.lines.begin(self.archive, self.block);
         self.block += 1;
         Ok(())
     }

@@ -20,8 +20,9 @@ pub(super) struct Lines {
     position: usize,
     /// The line that was found last.
     line: Range<usize>,
-    /// Entries met in the block.
+    /// Entries met in the block, and, where only some are given out, in those before it.
     met: u64,
+    before: u64,
     /// The name of the last entry, of this block or the one before; none before the first.
     previous: Vec<u8>,
     has_previous: bool,
@@ -40,8 +41,12 @@ pub(super) enum Next {
 
 impl Lines {
     /// Turns to the beginning of a block; the last name of the one before stays known.
-    pub(super) fn begin(&mut self, block: usize) {
+    pub(super) fn begin<R>(&mut self, archive: &Archive<R>, block: usize) {
         self.block = Some(block);
+        if archive.only.is_some() {
+            let before = archive.tables.blocks.iter().take(block);
+            self.before = before.fold(0, |sum, block| sum.saturating_add(block.entries));
+        }
         self.position = 0;
         self.met = 0;
     }
@@ -55,6 +60,14 @@ impl Lines {
         within: Option<&MemberPath>,
     ) -> Result<Next> {
         while self.advance(archive, text)? {
+            match self.is_meant(archive) {
+                Some(true) => {}
+                Some(false) => {
+                    self.take(archive, text)?;
+                    continue;
+                }
+                None => return Ok(Next::Nothing),
+            }
             let Some(within) = within else { return Ok(Next::Line) };
             let name = name_of_line(self.line(text), &archive.limits);
             let Some(name) = name.ok().filter(|name| !name.is_within(within)) else {
@@ -67,6 +80,14 @@ impl Lines {
         }
         self.check_count(archive)?;
         Ok(Next::End)
+    }
+
+    /// Returns whether the line that was found is one of those that are given out; `None` when no
+    /// later one is either.
+    fn is_meant<R: ReadAt>(&self, archive: &Archive<R>) -> Option<bool> {
+        let Some(only) = &archive.only else { return Some(true) };
+        let number = self.before.saturating_add(self.met);
+        (number < only.end).then_some(number >= only.start)
     }
 
     /// Turns to the next line, if there is one.

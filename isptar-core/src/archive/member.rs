@@ -124,22 +124,14 @@ impl<'a, R: ReadAt> Member<'a, R> {
         entry: &Entry,
         shelf: Shelf<'a, R>,
     ) -> Result<Self> {
-        let size = entry.kind.size();
-        let offset = entry.location.map_or(0, |location| location.offset);
-        let (path, range, end) = (entry.path.clone(), entry.claimed_range(), home.data_end);
-        let place = entry.location.map_or((1, 0), |location| (location.slice, location.zoffset));
-        if place != (1, 0) {
-            let actual = format!("slice {}, offset {}", place.0, place.1);
-            let kind = FormatError::mismatch("location", "slice 1, offset 0", actual);
-            return Err(Error::CorruptMember { path, range, kind });
-        }
-        if size > 0 && (entry.location.is_none() || offset >= end) {
-            let kind = match entry.location {
-                None => FormatError::Missing("location"),
-                Some(_) => FormatError::OutOfBounds { what: "member", offset, len: size, end },
-            };
-            return Err(Error::CorruptMember { path, range, kind });
-        }
+        let (path, size) = (entry.path.clone(), entry.kind.size());
+        let offset = match home.data_offset(entry) {
+            Ok(offset) => offset,
+            Err(kind) => {
+                let range = entry.claimed_range();
+                return Err(Error::CorruptMember { path, range, kind });
+            }
+        };
         let header = MemberHeader {
             mode: entry.mode,
             uid: entry.uid,
@@ -149,7 +141,8 @@ impl<'a, R: ReadAt> Member<'a, R> {
             mtime: entry.mtime.unwrap_or_default(),
             ..MemberHeader::new(path.clone(), entry.kind.clone())
         };
-        let content = ClassicContent::new(&home.source, offset, end, size);
+        let content = ClassicContent::new(&home.source, offset, home.data_end, size);
+        let range = offset..offset;
         let (depth, body) = (entry.depth(), Body::Classic(Box::new(content)));
         Ok(Self { archive, depth, path, range, header, body, shelf })
     }

@@ -66,6 +66,8 @@ pub struct Archive<R> {
     data_end: u64,
     /// The text of the block that was searched last, with its number.
     block: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
+    /// The numbers of the entries that are given out, from 0; all when absent.
+    only: Option<Range<u64>>,
 }
 
 impl<R: ReadAt> Archive<R> {
@@ -118,6 +120,12 @@ impl<R: ReadAt> Archive<R> {
     /// Returns the source that the archive was opened from.
     pub fn into_source(self) -> R {
         self.source.into_inner()
+    }
+
+    /// Gives out only the entries with these numbers, from 0, from now on: a part of a merged
+    /// archive.
+    pub(crate) fn give_out(&mut self, only: Range<u64>) {
+        self.only = Some(only);
     }
 
     /// Returns the limits in force.
@@ -209,7 +217,7 @@ impl<R: ReadAt> Archive<R> {
         }
         // That it is not there is certain only when all lines of the block are good.
         let mut lines = Lines::default();
-        lines.begin(block);
+        lines.begin(self, block);
         while lines.seek(self, &text, Some(path))? == Next::Line {
             let entry = lines.take(self, &text)?;
             if entry.path == *path {

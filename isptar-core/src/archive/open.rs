@@ -141,6 +141,7 @@ fn open_ours<R: ReadAt>(
         block_offsets,
         data_end,
         block,
+        only: None,
     })
 }
 

@@ -97,7 +97,7 @@ impl<'a, R: ReadAt> Worker<'a, R> {
             return Mapped { block, text, value: None, last: None, end: Err(error) };
         }
         let mut lines = Lines::default();
-        lines.begin(block);
+        lines.begin(archive, block);
         let within = self.within;
         let mut entries =
             BlockEntries { archive, text: &text, within, lines: &mut lines, end: None };

@@ -185,7 +185,12 @@ fn fingerprint(
     observer: &mut dyn Observer,
 ) -> Result<Option<[u8; 32]>> {
     match listing.fingerprint(entry, observer) {
-        Err(Error::NoBase { .. } | Error::ListingAlone | Error::Lost { .. }) => Ok(None),
+        Err(
+            Error::NoBase { .. }
+            | Error::UnnamedBase { .. }
+            | Error::ListingAlone
+            | Error::Lost { .. },
+        ) => Ok(None),
         Err(error @ (Error::CorruptMember { .. } | Error::InBase { .. })) => {
             report.failed += 1;
             observer.event(Event::Failed { path: &entry.path, error: &error });

@@ -25,7 +25,7 @@ use crate::writer::{WriterOptions, Written};
 pub use append::{AppendReport, append, plan_append};
 use copier::Copied;
 pub use merge::{attach_chain, merge};
-pub use parts::{Part, PartInfo, merge_parts, parts_of};
+pub use parts::{Part, PartInfo, merge_parts, parts_of, select_part};
 pub(crate) use regroup::{Regroup, is_here};
 pub use split::{PartSinks, split};
 

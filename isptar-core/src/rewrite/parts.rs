@@ -140,6 +140,25 @@ pub fn parts_of<R: ReadAt>(archive: &Archive<R>) -> Result<Vec<PartInfo>> {
     Ok(parts)
 }
 
+/// Makes an archive give out the entries of one of its parts alone.
+///
+/// # Errors
+///
+/// [`Error::NoParts`], [`Error::Part`] when it has none of that name, and those of [`parts_of`].
+pub fn select_part<R: ReadAt>(archive: &mut Archive<R>, name: &[u8]) -> Result<()> {
+    let parts = parts_of(archive)?;
+    if parts.is_empty() {
+        return Err(Error::NoParts);
+    }
+    let part = parts.iter().find(|part| part.name == name);
+    let part = part.ok_or_else(|| {
+        let names: Vec<String> = parts.iter().map(|part| printable(&part.name)).collect();
+        PartProblem::Unknown(names.join(", ")).of(name)
+    })?;
+    archive.give_out(part.start..part.start.saturating_add(part.entries));
+    Ok(())
+}
+
 /// Writes an archive that has others as its parts, one after the other, and publishes it. Members
 /// that are in bases come along. Parts of an archive that is merged itself become parts of the new
 /// one.

@@ -13,16 +13,16 @@ use crate::io::{ReadAt, Tolerant};
 pub(super) fn verify<R: ReadAt>(job: &mut Job<'_, R>, lane: &mut VerifyLane<'_>) -> Result<()> {
     let before = job.tell.report.damaged;
     let mut files = HashSet::new();
+    let archive = job.ground.archive;
     job.each_entry(lane, &mut |entry| {
-        if let Some(location) = entry.location.filter(|location| location.depth == 0) {
-            files.insert(location.offset);
+        if entry.location.is_some_and(|location| location.depth == 0) {
+            files.extend(archive.data_offset(entry));
         }
     })?;
     if job.ground.options.quick {
         return Ok(());
     }
     let told = job.tell.report.damaged > before;
-    let archive = job.ground.archive;
     let source = &Tolerant::new(archive.source());
     let end = archive.size();
     // All heads are alike; which bytes they are depends on the library that was used.

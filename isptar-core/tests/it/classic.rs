@@ -7,13 +7,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use isptar_core::format::text;
-use isptar_core::{Archive, Entry, ExtractOptions, Kind, Selection, extract};
+use isptar_core::rewrite::select_part;
+use isptar_core::{
+    Archive, Entry, Error, ExtractOptions, Kind, RangeReader, ReadAt, Selection, SliceSet,
+    VerifyOptions, extract, verify,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::support::{entries, read, scan, testdata};
 
-const ARCHIVES: [&str; 11] = [
+const ARCHIVES: [&str; 15] = [
     "base.tgz",
+    "basesl.tgz",
     "copydata.tgz",
     "dotroot.tgz",
     "empty.tgz",
@@ -23,7 +28,17 @@ const ARCHIVES: [&str; 11] = [
     "plain.tgz",
     "saved.tgz",
     "server.tgz",
+    "sliced.tgz",
     "special.tgz",
+    "split.v0",
+    "split-v2",
+];
+
+/// Incremental archives with their bases, nearest first.
+const CHAINS: [(&str, &[&str]); 3] = [
+    ("inc1.tgz", &["base.tgz"]),
+    ("inc2.tgz", &["inc1.tgz", "base.tgz"]),
+    ("inc1sl.tgz", &["basesl.tgz"]),
 ];
 
 /// Names, escaped and without `./`, and the SHA-256 of the content.
@@ -33,9 +48,18 @@ fn bytes_of(name: &str) -> Vec<u8> {
     fs::read(testdata("classic").join(name)).unwrap()
 }
 
-fn open(name: &str) -> Archive<Vec<u8>> {
-    let archive = Archive::open(bytes_of(name)).unwrap();
+/// Opens an archive, in slices or not.
+fn open(name: &str) -> Archive<SliceSet> {
+    let path = testdata("classic").join(name);
+    let archive = Archive::open(SliceSet::open(&path).unwrap().unwrap()).unwrap();
     assert!(archive.is_classic());
+    archive
+}
+
+/// Opens an archive with its bases.
+fn open_chain(name: &str, bases: &[&str]) -> Archive<SliceSet> {
+    let mut archive = open(name);
+    archive.attach_bases(bases.iter().map(|base| open(base)).collect()).unwrap();
     archive
 }
 
@@ -64,7 +88,10 @@ fn escaped(name: &[u8]) -> Vec<u8> {
 }
 
 /// The sums of all files and hard links; the last of a name counts.
-fn sums_of<'a>(archive: &Archive<Vec<u8>>, entries: impl IntoIterator<Item = &'a Entry>) -> Sums {
+fn sums_of<'a, R: ReadAt>(
+    archive: &Archive<R>,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Sums {
     let has_content =
         |entry: &&Entry| matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. });
     let sum_of =
@@ -102,7 +129,9 @@ fn each_part_of_a_merged_archive_has_its_own_contents() {
 #[test]
 fn reading_from_front_to_back_gives_the_same_files() {
     for name in ARCHIVES {
-        let (scanned, ended) = scan(bytes_of(name).as_slice());
+        let archive = open(name);
+        let end = archive.size();
+        let (scanned, ended) = scan(RangeReader::new(archive.into_source(), 0, end, 1 << 16));
         assert!(!ended.unwrap(), "{name}");
         let scanned: Sums = scanned
             .iter()
@@ -118,12 +147,12 @@ fn reading_from_front_to_back_gives_the_same_files() {
 }
 
 /// Extracts and returns the sums of all files below the target.
-fn extracted(name: &str, target: &Path) -> Sums {
+fn extracted(archive: &Archive<SliceSet>, target: &Path) -> Sums {
     let mut options = ExtractOptions::default();
     options.owner = false;
     let everything = Selection::default();
-    let report = extract(&open(name), &everything, target, &options, &mut ()).unwrap();
-    assert_eq!(report.failed, 0, "{name}: {report:?}");
+    let report = extract(archive, &everything, target, &options, &mut ()).unwrap();
+    assert_eq!(report.failed, 0, "{report:?}");
     let mut sums = Sums::new();
     for file in walkdir::WalkDir::new(target).into_iter().map(Result::unwrap) {
         if file.file_type().is_file() {
@@ -138,10 +167,88 @@ fn extracted(name: &str, target: &Path) -> Sums {
 
 #[test]
 fn extracting_gives_the_files_of_the_original() {
-    for name in ["plain.tgz", "flat.tgz", "dotroot.tgz", "merged.tgz", "empty.tgz"] {
+    for name in ["plain.tgz", "flat.tgz", "dotroot.tgz", "merged.tgz", "empty.tgz", "sliced.tgz"] {
         let target = tempfile::tempdir().unwrap();
-        assert_eq!(extracted(name, target.path()), sums(name), "{name}");
+        assert_eq!(extracted(&open(name), target.path()), sums(name), "{name}");
     }
+}
+
+#[test]
+fn chains_are_read_when_their_bases_are_given() {
+    for (name, bases) in CHAINS {
+        let archive = open_chain(name, bases);
+        assert!(archive.listing_text().unwrap() == bytes_of(&format!("{name}.list")), "{name}");
+        assert_eq!(sums_of(&archive, &entries(&archive)), sums(name), "{name}");
+        let target = tempfile::tempdir().unwrap();
+        assert_eq!(extracted(&archive, target.path()), sums(name), "{name}");
+        let (everything, options) = (Selection::default(), VerifyOptions::default());
+        let report = verify(&archive, &everything, &options, &mut ()).unwrap();
+        assert_eq!(report.damaged, 0, "{name}: {report:?}");
+    }
+}
+
+#[test]
+fn a_base_that_was_not_given_is_missed_by_its_members_alone() {
+    let archive = open("inc2.tgz");
+    let find = |name: &str| archive.find(&name.into()).unwrap().unwrap();
+    assert_eq!(read(&archive, &find("small/d/new")).unwrap(), b"new2!\n");
+    for (name, expected) in [("small/d/f2", 1), ("small/d/f1", 2)] {
+        match read(&archive, &find(name)) {
+            Err(Error::UnnamedBase { depth }) => assert_eq!(depth, expected),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    let archive = open_chain("inc2.tgz", &["inc1.tgz"]);
+    assert!(read(&archive, &archive.find(&"small/d/f2".into()).unwrap().unwrap()).is_ok());
+}
+
+/// The last slice is shorter than the 39 bytes that the original reads.
+#[test]
+fn a_cut_in_the_last_bytes_does_no_harm() {
+    let archive = open("badcut.tgz");
+    assert_eq!(sums_of(&archive, &entries(&archive)), sums("plain.tgz"));
+}
+
+#[test]
+fn a_listing_alone_is_listed() {
+    for (name, of) in [("isolated.lst", "base.tgz"), ("saved.lst", "saved.tgz")] {
+        let (listing, archive) = (open(name), open(of));
+        assert!(listing.listing_text().unwrap() == bytes_of(&format!("{name}.list")), "{name}");
+        assert_eq!(entries(&listing), entries(&archive));
+        assert_eq!(listing.identity().unwrap(), archive.identity().unwrap());
+        let file = listing.find(&"small/p.jpg".into()).unwrap().unwrap();
+        assert!(matches!(read(&listing, &file), Err(Error::ListingAlone)), "{name}");
+    }
+}
+
+#[test]
+fn a_part_is_read_alone() {
+    for (part, archive) in [(&b".v0"[..], "split.v0"), (b"-v2", "split-v2")] {
+        let mut merged = open("merged.tgz");
+        select_part(&mut merged, part).unwrap();
+        assert_eq!(sums_of(&merged, &entries(&merged)), sums(archive));
+        let names = |archive: &Archive<_>| -> Vec<_> {
+            entries(archive).into_iter().map(|entry| entry.path).collect()
+        };
+        assert_eq!(names(&merged), names(&open(archive)));
+        let target = tempfile::tempdir().unwrap();
+        assert_eq!(extracted(&merged, target.path()), sums(archive));
+    }
+    let mut merged = open("merged.tgz");
+    let error = select_part(&mut merged, b"v3").unwrap_err();
+    assert_eq!(error.to_string(), "part v3: the archive has no such part but .v0, -v2");
+    assert!(matches!(select_part(&mut open("base.tgz"), b"v3"), Err(Error::NoParts)));
+}
+
+/// What the original's option -T writes has no listing.
+#[test]
+fn a_tar_taken_out_is_a_tar() {
+    let bytes = bytes_of("subtar.tgz");
+    assert!(matches!(Archive::open(bytes.as_slice()), Err(Error::NotIsptar(_))));
+    let (scanned, ended) = scan(bytes.as_slice());
+    assert!(!ended.unwrap());
+    let names: Vec<String> = scanned.iter().map(|(header, _)| header.path.to_string()).collect();
+    assert!(names.contains(&"small/d/f1".into()), "{names:?}");
 }
 
 #[test]

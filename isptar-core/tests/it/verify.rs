@@ -872,7 +872,10 @@ fn of_a_damaged_listing_the_other_blocks_are_used() {
 fn classic_archives_are_verified() {
     for found in fs::read_dir(testdata("classic")).unwrap() {
         let path = found.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "tgz") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // A tar without a listing, and those that need bases.
+        let is_whole = !name.starts_with("inc") && name != "subtar.tgz";
+        if is_whole && name.ends_with(".tgz") {
             let archive = Archive::open(fs::read(&path).unwrap()).unwrap();
             let (report, heard) = checked_with(&archive, &[], false);
             assert!(report.is_good(), "{}: {:?}", path.display(), heard.wrong());

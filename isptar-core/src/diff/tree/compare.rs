@@ -214,6 +214,7 @@ impl Job<'_> {
                 error @ (Error::CorruptMember { .. }
                 | Error::InBase { .. }
                 | Error::NoBase { .. }
+                | Error::UnnamedBase { .. }
                 | Error::ListingAlone
                 | Error::Lost { .. }),
             ) => {
