@@ -207,9 +207,29 @@ pub(crate) fn list(
     args: &OpenArgs,
 ) -> Result<Listed, Error> {
     let mut archive = Archive::open_with(slices, args.limits())?;
+    if archive.is_classic() {
+        // It says nothing of its bases.
+        let bases: Result<_, _> =
+            args.bases().iter().map(|base| classic_base(base, args)).collect();
+        archive.attach_bases(bases?)?;
+    }
     let finder = Finder::new(path, args);
     archive.find_bases(Box::new(move |base| finder.find(base)));
     Ok(archive)
+}
+
+/// Opens what the user says is the next base of a classic archive.
+fn classic_base(path: &Path, args: &OpenArgs) -> Result<Listed, Error> {
+    let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
+    let slices = SliceSet::open(path).map_err(bad)?.ok_or_else(|| {
+        let source = io::Error::other("it is no file");
+        bad(Error::Io { op: "open", path: path.to_owned(), source })
+    })?;
+    let archive = Archive::open_with(Source(slices), args.limits()).map_err(bad)?;
+    match archive.is_listing() {
+        true => Err(bad(Error::ListingAlone)),
+        false => Ok(archive),
+    }
 }
 
 /// Says why an input is not read by its listing.

@@ -10,7 +10,8 @@ use crate::limits::LimitArgs;
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct OpenArgs {
     /// A base of an incremental archive, when it is not beside it; may be given several times, in
-    /// any order: bases are known by their identity
+    /// any order: bases are known by their identity. Archives of the original isptar say nothing of
+    /// their bases: give all of them, the nearest first
     #[arg(long = "base", value_name = "PATH", display_order = 80)]
     bases: Vec<PathBuf>,
     #[command(flatten)]

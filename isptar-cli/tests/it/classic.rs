@@ -155,3 +155,50 @@ fn a_part_of_an_archive_merged_by_us_is_read_alone() {
         assert_eq!(world.read(&format!("{out}/tree/a.txt")), content.as_bytes());
     }
 }
+
+#[test]
+fn chains_of_the_original_are_read_with_their_bases_in_order() {
+    let world = World::new();
+    bring(&world, &["inc1.tgz", "inc2.tgz", "base.tgz", "inc1sl.tgz", "basesl.tgz"]);
+    for (archive, bases) in [
+        ("inc1.tgz", &["base.tgz"][..]),
+        ("inc2.tgz", &["inc1.tgz", "base.tgz"]),
+        ("inc1sl.tgz", &["basesl.tgz"]),
+    ] {
+        let with = |command: &[&str]| {
+            let given = bases.iter().flat_map(|base| ["--base", base]);
+            world.run(&command.iter().copied().chain(given).collect::<Vec<_>>())
+        };
+        with(&["extract", "-q", "-C", "out", archive]).with_status(0);
+        for line in String::from_utf8(fixture(&format!("{archive}.sha256"))).unwrap().lines() {
+            let Some((name, sum)) = line.split_once('\t').filter(|_| !line.starts_with('#')) else {
+                continue;
+            };
+            let check = format!("echo '{sum}  out/{name}' | sha256sum -c --quiet --strict");
+            world.script(&check).with_status(0);
+            let done = with(&["cat", archive, name]).with_status(0);
+            assert!(done.out == world.read(&format!("out/{name}")), "{archive}: {name}");
+        }
+        with(&["verify", "-q", archive]).with_status(0);
+        assert_eq!(with(&["diff", archive, "-C", "out"]).with_status(0).text(), "");
+        world.run(&["ls", "-l", archive]).with_status(0);
+        let done = world.run(&["cat", archive, "small/d/f1"]).with_status(5);
+        assert!(done.err.contains("do not name their bases"), "{}", done.err);
+        fs::remove_dir_all(world.path("out")).unwrap();
+    }
+    let done = world.run(&["cat", "inc1.tgz", "small/d/f1", "--base", "gone.tgz"]).with_status(5);
+    assert!(done.err.contains("gone.tgz"), "{}", done.err);
+}
+
+#[test]
+fn a_listing_alone_is_listed_and_compared() {
+    let world = World::new();
+    bring(&world, &["isolated.lst", "base.tgz"]);
+    let names = |archive: &str| world.run(&["ls", "-l", archive]).with_status(0).out;
+    assert_eq!(names("isolated.lst"), names("base.tgz"));
+    world.run(&["diff", "isolated.lst", "base.tgz"]).with_status(0);
+    world.run(&["info", "isolated.lst"]).with_status(0);
+    world.run(&["cat", "isolated.lst", "small/p.jpg"]).with_status(5);
+    let done = world.run(&["extract", "-q", "-C", "out", "isolated.lst"]).with_status(5);
+    assert!(done.err.contains("the listing of an archive alone"), "{}", done.err);
+}
