@@ -7,6 +7,7 @@ mod formats;
 mod input;
 mod jobs;
 mod members;
+mod remote;
 mod roundtrip;
 mod sandbox;
 mod streams;
@@ -15,6 +16,7 @@ pub use agree::{listed_and_sequential, lying_listing};
 pub use archives::{archive_open, tar_reader};
 pub use formats::{info_parse, listing_line, safe_path, tables_parse, tar_headers, trailer_parse};
 pub use jobs::{diff_listings, repair_archive, verify_archive};
+pub use remote::remote_streams;
 pub use roundtrip::write_then_read;
 pub use sandbox::extract_sandbox;
 pub use streams::gzip_streams;
@@ -23,7 +25,7 @@ pub use streams::gzip_streams;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("trailer_parse", trailer_parse),
     ("info_parse", info_parse),
     ("listing_line", listing_line),
@@ -39,5 +41,6 @@ pub const TARGETS: [Target; 16] = [
     ("verify_archive", verify_archive),
     ("repair_archive", repair_archive),
     ("diff_listings", diff_listings),
+    ("remote_streams", remote_streams),
     ("write_then_read", write_then_read),
 ];

@@ -1,6 +1,6 @@
 //! `isptar create`: from a tree of files to an archive.
 
-mod base;
+pub(super) mod base;
 mod listing;
 mod programs;
 

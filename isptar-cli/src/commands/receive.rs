@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use isptar_core::remote::{ReceiveOptions, receive, receive_classic};
 use isptar_core::{CreateReport, Error, Patterns};
 
+use super::create::base::{BaseArgs, OpenBase};
 use super::format::FormatArgs;
 use super::heading;
 use super::store::{self, StoreArgs};
@@ -41,6 +42,8 @@ pub(crate) struct Args {
     #[arg(long)]
     classic: bool,
     #[command(flatten)]
+    base: BaseArgs,
+    #[command(flatten)]
     user: UserArgs,
     #[command(flatten)]
     format: FormatArgs,
@@ -52,6 +55,7 @@ const EXAMPLES: &str = "\
 Examples:
   isptar receive /backup/etc.tar.gz
   isptar send /etc --via 'ssh host isptar receive /backup/etc.tar.gz --level 9'
+  isptar send /etc --via 'ssh host isptar receive /backup/etc-2.tar.gz --base /backup/etc.tar.gz'
   socat TCP-LISTEN:7000 EXEC:'isptar receive srv.tar.gz'";
 
 impl Args {
@@ -60,6 +64,7 @@ impl Args {
         options.create = self.store.to_options(&self.archive, now);
         options.create.no_compress = Patterns::new(&self.no_compress)?;
         options.create.threads = self.threads;
+        self.base.put_options(&mut options.create);
         self.format.apply(&mut options.create)?;
         options.machine = connection::machine();
         Ok(options)
@@ -73,6 +78,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         return Err(Failure::Usage("standard output is the connection: name a file to write"));
     }
     let options = args.to_options(SystemTime::now())?;
+    let base = args.base.open(&args.archive)?;
+    if args.classic && base.is_some() {
+        return Err(Failure::Usage("--base: the original's protocol tells too little of a tree"));
+    }
     let (input, output) = connection::standard()?;
     let signals = Signals::start()?;
     let stream = Stream::Err(io::stderr());
@@ -82,11 +91,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         if args.classic {
             return Ok(receive_classic(input, output, &mut *sink, &options.create, reporter)?);
         }
-        Ok(receive(input, output, &mut *sink, &options, reporter)?)
+        let base = base.as_ref().map(OpenBase::listing).transpose()?;
+        Ok(receive(input, output, &mut *sink, &options, base, reporter)?)
     };
     match job(&mut reporter) {
         Ok(report) => {
-            let text = store::summary(&report, false, None);
+            let text = store::summary(&report, false, args.base.shown().as_deref());
             let summary = store::summary_json("receive", &report, false);
             Ok(reporter.finish(&text, summary, store::exit(&report)))
         }

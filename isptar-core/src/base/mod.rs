@@ -66,6 +66,11 @@ impl<'a> BaseListing<'a> {
         &self.name
     }
 
+    /// Returns when the base was begun, if it says so.
+    pub fn created(&self) -> Option<u64> {
+        self.created
+    }
+
     /// Returns what the tables of an archive on this base say: this base at depth 1, and its own
     /// bases behind it.
     pub fn tables(&self) -> Vec<Base> {

@@ -252,6 +252,16 @@ fn item(mut item: Item, why: Why, old: Option<Old>) -> Change<'static> {
 
 /// Keeps what the base knows of something that cannot be looked at.
 fn keep<'e>(old: EntryRef<'e>, is_classic: bool, kept: &mut HashSet<u64>) -> Change<'e> {
+    kept_entry(old, is_classic, kept).map_or(Change::Nothing, Change::Kept)
+}
+
+/// Returns what is recorded of something that the base has and that cannot be looked at; `kept` has
+/// the hashes of the names of files that this was called for.
+pub(crate) fn kept_entry<'e>(
+    old: EntryRef<'e>,
+    is_classic: bool,
+    kept: &mut HashSet<u64>,
+) -> Option<EntryRef<'e>> {
     let hash = |name: &MemberName<'_>| name_hash(name.as_bytes());
     let mut old = old.above(is_classic);
     old.lost = Some(Cow::Borrowed(UNREADABLE));
@@ -266,10 +276,10 @@ fn keep<'e>(old: EntryRef<'e>, is_classic: bool, kept: &mut HashSet<u64>) -> Cha
             (old.location, old.packed) = (None, None);
         }
         // Of a classic base: there is nothing that could be referred to.
-        _ if old.location.is_none() => return Change::Nothing,
+        _ if old.location.is_none() => return None,
         _ => {}
     }
-    Change::Kept(old)
+    Some(old)
 }
 
 /// Compares things with entries of the base.

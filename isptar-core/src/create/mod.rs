@@ -7,7 +7,7 @@
 mod agenda;
 mod batch;
 pub(crate) mod big;
-mod changes;
+pub(crate) mod changes;
 mod drive;
 mod extras;
 pub(crate) mod file;

@@ -13,7 +13,7 @@ use super::frame::FrameKind;
 use super::message::{ClientHello, Done, Published, ServerHello, parse_want};
 use super::wire::{Incoming, Outgoing};
 use crate::create::{CreateOptions, CreateReport};
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::format::entry::Dialect;
 use crate::observe::Observer;
 use crate::source::Walk;
@@ -100,10 +100,11 @@ fn converse<W: Write>(
             if observer.cancelled() {
                 return Err(Error::Cancelled);
             }
-            if wanted {
-                contents.send(item, output, &mut report.sent, observer)?;
-            } else {
-                report.unchanged += 1;
+            match (item, wanted) {
+                (Some(item), true) => contents.send(item, output, &mut report.sent, observer)?,
+                (Some(_), false) => report.unchanged += 1,
+                (None, false) => {}
+                (None, true) => return Err(inbox.unwanted().into()),
             }
         }
     }
@@ -211,6 +212,12 @@ impl Inbox {
                 .map_err(|kind| RemoteError::Corrupt { position: said.position, kind }),
             _ => Err(said.unexpected(FrameKind::Want)),
         }
+    }
+
+    /// Says that what cannot be read is wanted.
+    fn unwanted(&self) -> RemoteError {
+        let kind = FormatError::mismatch("answer to a line of what is lost", 0, 1);
+        RemoteError::Corrupt { position: 0, kind }
     }
 
     fn published(&mut self) -> Result<Published, RemoteError> {

@@ -152,7 +152,7 @@ pub fn check_payload(payload: &[u8], crc: [u8; 4]) -> Result<(), FormatError> {
 
 fn check(what: &'static str, bytes: &[u8], crc: [u8; 4]) -> Result<(), FormatError> {
     let (expected, actual) = (u32::from_le_bytes(crc), crc32fast::hash(bytes));
-    if expected == actual {
+    if expected == actual || cfg!(fuzzing) {
         return Ok(());
     }
     Err(FormatError::mismatch(what, format!("{expected:#010x}"), format!("{actual:#010x}")))

@@ -12,6 +12,7 @@ mod classic;
 mod client;
 mod error;
 pub mod frame;
+mod known;
 pub mod message;
 mod pack;
 mod server;

@@ -23,6 +23,11 @@ impl Received {
         Self { member, data, method: Method::default() }
     }
 
+    /// Makes one of an entry that has no bytes here.
+    pub(super) fn entry_alone(entry: Entry) -> Self {
+        Self::new(Member { header: None, entry }, Vec::new())
+    }
+
     /// Returns how many bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
         self.data.len() as u64
@@ -106,7 +111,7 @@ impl Packer {
         let Received { member, data, method } = received;
         let details = member.details();
         let Member { header: Some(header), entry } = member else {
-            return Ok(Entry { digest: None, ..member.entry });
+            return Ok(member.entry);
         };
         let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
         let digest = self.packer.add(&header, &data).map_err(unstorable)?;

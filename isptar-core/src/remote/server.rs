@@ -6,12 +6,14 @@ use std::io::{Read, Write};
 use super::WINDOW;
 use super::error::RemoteError;
 use super::frame::FrameKind;
+use super::known::{Decision, Known};
 use super::message::{
     ClientHello, Done, End, Member, Published, ServerHello, encode_want, parse_offer,
 };
 use super::pack::Received;
 use super::store::{Conversation, Store, make_archive};
 use super::wire::{Incoming, Outgoing};
+use crate::base::BaseListing;
 use crate::create::layout::Layout;
 use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, FormatError, Result};
@@ -35,7 +37,7 @@ pub struct ReceiveOptions {
 }
 
 /// Makes an archive of what a client sends by `input`, which is answered by `output`, and publishes
-/// it.
+/// it. With a base only what has changed since is asked for.
 ///
 /// # Errors
 ///
@@ -47,10 +49,11 @@ pub fn receive<R: Read, W: Write>(
     output: W,
     sink: &mut dyn Sink,
     options: &ReceiveOptions,
+    base: Option<BaseListing<'_>>,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     let (mut input, mut output) = (Incoming::new(input), Outgoing::new(output));
-    let received = serve(&mut input, &mut output, sink, options, observer);
+    let received = serve(&mut input, &mut output, sink, options, base, observer);
     let report = received.inspect_err(|error| {
         if !matches!(error, Error::Remote(remote) if remote.is_known_there()) {
             output.fail(error);
@@ -69,15 +72,21 @@ fn serve<R: Read, W: Write>(
     output: &mut Outgoing<W>,
     sink: &mut dyn Sink,
     options: &ReceiveOptions,
+    base: Option<BaseListing<'_>>,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
+    if options.create.dialect == Dialect::Classic && base.is_some() {
+        return Err(Error::ClassicOnBase);
+    }
+    let known = Known::new(base, &options.create);
+    let (attributes, digests) = known.wishes();
     let hello = ServerHello {
         machine: options.machine.clone(),
         reproducible: options.create.reproducible,
         classic: options.create.dialect == Dialect::Classic,
         no_xattrs: !options.create.xattrs,
-        digests: false,
-        attributes: false,
+        digests,
+        attributes,
         own_files: sink.own_files(),
     };
     output.send(FrameKind::Hello, &hello.encode())?;
@@ -87,52 +96,55 @@ fn serve<R: Read, W: Write>(
     let client = client.map_err(|kind| input.corrupt(kind))?;
     let mut create = options.create.clone();
     create.created = client.created;
-    let queue = Queue::default();
-    let serving = Serving { input, output, queue, limits: Limits::default() };
+    let serving = Serving { input, output, known, limits: Limits::default() };
     make_archive(sink, &create, true, observer, serving)
 }
 
 /// What is known of the client.
-struct Serving<'s, R, W> {
+struct Serving<'s, 'b, R, W> {
     input: &'s mut Incoming<R>,
     output: &'s mut Outgoing<W>,
-    queue: Queue,
+    known: Known<'b>,
     limits: Limits,
 }
 
-impl<R: Read, W: Write> Conversation for Serving<'_, R, W> {
-    fn hold<L: Layout>(self, store: Store<'_, '_, L>) -> Result<CreateReport> {
-        let Serving { input, output, queue, limits } = self;
-        Server { input, output, store, queue, limits }.run()
+impl<R: Read, W: Write> Conversation for Serving<'_, '_, R, W> {
+    fn hold<L: Layout>(self, mut store: Store<'_, '_, L>) -> Result<CreateReport> {
+        let Serving { input, output, known, limits } = self;
+        store.set_bases(known.tables());
+        Server { input, output, store, known, queue: Queue::default(), limits }.run()
     }
 }
 
 /// Reads what comes, in order.
-struct Server<'i, 's, 'l, R, W, L: Layout> {
+struct Server<'i, 'b, 's, 'l, R, W, L: Layout> {
     input: &'i mut Incoming<R>,
     output: &'i mut Outgoing<W>,
     store: Store<'s, 'l, L>,
+    known: Known<'b>,
     queue: Queue,
     limits: Limits,
 }
 
-/// What was offered, and has not come yet.
+/// What was offered, and has not come yet; and what is recorded between.
 #[derive(Default)]
 struct Queue {
-    offers: VecDeque<Offered>,
+    waiting: VecDeque<Waiting>,
     /// Bytes of the lines of those.
     bytes: u64,
     last: Option<MemberPath>,
     count: u64,
 }
 
-/// An entry that was offered and is wanted.
-struct Offered {
-    path: MemberPath,
-    bytes: u64,
+/// What must be recorded, in order.
+enum Waiting {
+    /// A member that was offered and is wanted, and what the base has of it.
+    Member { path: MemberPath, bytes: u64, old: Option<Box<Entry>> },
+    /// What has no bytes here.
+    Entry(Box<Entry>),
 }
 
-impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
+impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
     fn run(mut self) -> Result<CreateReport> {
         loop {
             if self.store.observer.cancelled() {
@@ -163,10 +175,41 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
         let mut wanted = Vec::with_capacity(entries.len());
         for entry in entries {
             self.check_name(&entry.path)?;
-            wanted.push(self.queue.push(entry, share));
+            wanted.push(self.decide(entry, share)?);
         }
+        self.record_waiting()?;
         self.output.send(FrameKind::Want, &encode_want(&wanted))?;
         self.output.flush()?;
+        Ok(())
+    }
+
+    /// Decides about an entry that is offered; returns whether it is wanted.
+    fn decide(&mut self, offer: Entry, bytes: u64) -> Result<bool> {
+        let queue = &mut self.queue;
+        let path = offer.path.clone();
+        let mut keep = |entry| queue.waiting.push_back(Waiting::Entry(Box::new(entry)));
+        self.known.pass(Some(&path), &mut keep)?;
+        queue.count += 1;
+        queue.last = Some(path.clone());
+        match self.known.decide(offer)? {
+            Decision::Want(old) => {
+                queue.bytes += bytes;
+                queue.waiting.push_back(Waiting::Member { path, bytes, old });
+                return Ok(true);
+            }
+            Decision::Have(entry) => queue.waiting.push_back(Waiting::Entry(entry)),
+            Decision::Nothing => {}
+        }
+        Ok(false)
+    }
+
+    /// Records all that stands before the next member that must come.
+    fn record_waiting(&mut self) -> Result<()> {
+        while let Some(Waiting::Entry(_)) = self.queue.waiting.front() {
+            if let Some(Waiting::Entry(entry)) = self.queue.waiting.pop_front() {
+                self.store.small(Received::entry_alone(*entry))?;
+            }
+        }
         Ok(())
     }
 
@@ -188,7 +231,7 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
     fn member(&mut self) -> Result<()> {
         let parsed = Member::parse(self.input.payload(), &self.limits);
         let member = parsed.map_err(|kind| self.input.corrupt(kind))?;
-        let Some(expected) = self.queue.pop() else {
+        let Some((expected, old)) = self.queue.pop() else {
             let (actual, expected) = (FrameKind::Member, "an offer");
             return Err(self.input.unexpected(actual, expected).into());
         };
@@ -196,6 +239,16 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
             let (expected, actual) = (&expected, &member.entry.path);
             let kind = FormatError::mismatch("name of the member that comes", expected, actual);
             return Err(self.input.corrupt(kind).into());
+        }
+        self.take(member, old)?;
+        self.record_waiting()
+    }
+
+    /// Takes a member; if it does not come, what the base has of it is kept.
+    fn take(&mut self, member: Member, old: Option<Box<Entry>>) -> Result<()> {
+        if let (None, Some(old)) = (&member.header, old) {
+            let entry = Entry { lost: member.entry.lost, ..*old };
+            return self.store.small(Received::entry_alone(entry));
         }
         match member.data_len() {
             0 => self.store.small(Received::new(member, Vec::new())),
@@ -268,9 +321,9 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
         Ok(End::parse(self.input.payload()).map_err(|kind| self.input.corrupt(kind))?)
     }
 
-    fn done(self) -> Result<CreateReport> {
+    fn done(mut self) -> Result<CreateReport> {
         let done = Done::parse(self.input.payload()).map_err(|kind| self.input.corrupt(kind))?;
-        if !self.queue.offers.is_empty() {
+        if !self.queue.waiting.is_empty() {
             return Err(self.input.unexpected(FrameKind::Done, FrameKind::Member.noun()).into());
         }
         if done.offered != self.queue.count {
@@ -278,24 +331,27 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, R, W, L> {
             let kind = FormatError::mismatch("number of entries offered", expected, actual);
             return Err(self.input.corrupt(kind).into());
         }
-        self.store.finish(&done)
+        let store = &mut self.store;
+        let mut failed = Ok(());
+        self.known.pass(None, &mut |entry| {
+            if failed.is_ok() {
+                failed = store.small(Received::entry_alone(entry));
+            }
+        })?;
+        failed?;
+        self.store.finish(&done, self.known.deleted)
     }
 }
 
 impl Queue {
-    /// Takes an entry that is offered; returns whether it is wanted.
-    fn push(&mut self, entry: Entry, bytes: u64) -> bool {
-        self.last = Some(entry.path.clone());
-        self.count += 1;
-        self.bytes += bytes;
-        self.offers.push_back(Offered { path: entry.path, bytes });
-        true
-    }
-
-    /// Returns the name of the member that must come next.
-    fn pop(&mut self) -> Option<MemberPath> {
-        let Offered { path, bytes } = self.offers.pop_front()?;
-        self.bytes -= bytes;
-        Some(path)
+    /// Returns the name of the member that must come next, and what the base has of it.
+    fn pop(&mut self) -> Option<(MemberPath, Option<Box<Entry>>)> {
+        match self.waiting.pop_front()? {
+            Waiting::Member { path, bytes, old } => {
+                self.bytes -= bytes;
+                Some((path, old))
+            }
+            Waiting::Entry(_) => None,
+        }
     }
 }

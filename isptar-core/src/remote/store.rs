@@ -8,6 +8,7 @@ use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
 use crate::format::entry::{Dialect, Entry, Kind};
 use crate::format::member::MemberHeader;
+use crate::format::tables::Base;
 use crate::io::Sink;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::Details;
@@ -199,6 +200,10 @@ impl<'s, 'l, L: Layout> Store<'s, 'l, L> {
     fn members(&mut self, entries: Vec<Result<Entry>>, mut streams: &[u8]) -> Result<()> {
         for entry in entries {
             let entry = entry?;
+            if entry.location.is_some() {
+                self.in_base(&entry)?;
+                continue;
+            }
             let Some(packed) = entry.packed else {
                 self.lost(&entry)?;
                 continue;
@@ -212,6 +217,20 @@ impl<'s, 'l, L: Layout> Store<'s, 'l, L> {
             self.tell(&entry, dirty);
         }
         Ok(())
+    }
+
+    /// Says which bases there are.
+    pub(super) fn set_bases(&mut self, bases: Vec<Base>) {
+        self.writer.set_bases(bases);
+    }
+
+    /// Records a thing whose bytes are in a base.
+    fn in_base(&mut self, entry: &Entry) -> Result<()> {
+        match entry.lost {
+            Some(_) => self.report.kept += 1,
+            None => self.report.unchanged += 1,
+        }
+        self.writer.put_entry(entry)
     }
 
     /// Records a thing whose content did not come.
@@ -236,17 +255,18 @@ impl<'s, 'l, L: Layout> Store<'s, 'l, L> {
     }
 
     /// Completes the archive.
-    pub(super) fn finish(mut self, done: &message::Done) -> Result<CreateReport> {
+    pub(super) fn finish(mut self, done: &message::Done, deleted: u64) -> Result<CreateReport> {
         self.end_batch()?;
         while let Some(done) = self.lane.pop() {
             self.settle(done)?;
         }
-        if self.report.members == 0 {
+        if self.report.members + self.report.unchanged + self.report.kept == 0 {
             return Err(Error::NothingStored);
         }
         let mut report = self.report;
         (report.unreadable, report.vanished) = (done.unreadable, done.vanished);
         (report.left_out, report.warnings) = (done.left_out, done.warnings);
+        report.deleted = deleted;
         if report.is_incomplete() {
             self.writer.set_incomplete();
         }

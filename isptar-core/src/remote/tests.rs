@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use super::frame::{FrameKind, Head, PREFACE};
 use super::*;
-use crate::create::{CreateOptions, CreateReport, create};
+use crate::archive::Archive;
+use crate::base::BaseListing;
+use crate::create::{CreateOptions, CreateReport, Extras, create, create_with};
 use crate::error::{Error, Result};
 use crate::format::entry::{Dialect, Entry};
 use crate::io::{Sink, WriteSink};
@@ -79,6 +81,17 @@ fn observed(
     server: CreateOptions,
     observer: &mut dyn Observer,
 ) -> Run {
+    on_base(dir, names, client, server, None, observer)
+}
+
+fn on_base(
+    dir: &Path,
+    names: &[&str],
+    client: CreateOptions,
+    server: CreateOptions,
+    base: Option<&[u8]>,
+    observer: &mut dyn Observer,
+) -> Run {
     let (from_client, to_server) = pipe().unwrap();
     let (from_server, to_client) = pipe().unwrap();
     let (up, down) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
@@ -90,7 +103,9 @@ fn observed(
     let (sent, received) = std::thread::scope(|scope| {
         let server = scope.spawn(|| {
             let options = ReceiveOptions { create: server, machine: None };
-            receive(input, to_client, &mut sink, &options, &mut ())
+            let base = base.map(|bytes| Archive::open(bytes).unwrap());
+            let base = base.as_ref().map(|base| BaseListing::of(base, b"base").unwrap());
+            receive(input, to_client, &mut sink, &options, base, &mut ())
         });
         let options = SendOptions { create: client, machine: None };
         let sent = send(answers, to_server, &paths, &options, observer);
@@ -203,8 +218,66 @@ impl<F: FnMut(&Entry)> Observer for Meddler<F> {
     }
 }
 
+/// Makes an increment of the tree by `create` and by sending it.
+fn increments(dir: &Path, base: &[u8], options: &CreateOptions) -> (Vec<u8>, Run) {
+    let archive = Archive::open(base).unwrap();
+    let mut extras = Extras::default();
+    extras.set_base(BaseListing::of(&archive, b"base").unwrap());
+    let mut sink = Memory::default();
+    create_with(&mut sink, &["d".into()], options, extras, &mut ()).unwrap();
+    let run = on_base(dir, &["d"], options.clone(), options.clone(), Some(base), &mut ());
+    (sink.bytes, run)
+}
+
+#[test]
+fn with_a_base_only_what_changed_is_sent_and_the_archive_is_that_of_create() {
+    let dir = tree();
+    let at = |name: &str| dir.path().join(name);
+    // After all that the files went through: nothing is racy.
+    let here = CreateOptions { created: Some(4_000_000_000), ..options(dir.path(), 6) };
+    let base = created(dir.path(), here.clone());
+    let (expected, run) = increments(dir.path(), &base, &here);
+    let (sent, received) = (run.sent.unwrap(), run.received.unwrap());
+    assert_eq!((sent.unchanged, received.unchanged), (10, 10));
+    assert_eq!(run.sink.bytes, expected);
+    assert!(run.up.len() < 4096, "{}", run.up.len());
+
+    fs::write(at("d/new"), "new").unwrap();
+    fs::write(at("d/one"), "changed, with both of its names").unwrap();
+    fs::remove_file(at("d/empty")).unwrap();
+    fs::set_permissions(at("d/sub/zeros"), fs::Permissions::from_mode(0o600)).unwrap();
+    let (expected, run) = increments(dir.path(), &base, &here);
+    let (sent, received) = (run.sent.unwrap(), run.received.unwrap());
+    assert_eq!(run.sink.bytes, expected);
+    assert_eq!((sent.sent.identity, received.deleted), (received.identity, 1));
+    let stored: Vec<_> = names_of(&run.sink.bytes)
+        .into_iter()
+        .filter(|entry| entry.location.is_some_and(|location| location.depth == 0))
+        .map(|entry| entry.path.to_string())
+        .collect();
+    assert_eq!(stored, ["d", "d/new", "d/one", "d/sub/zeros", "d/two"]);
+}
+
+#[test]
+fn a_base_without_times_is_compared_by_content() {
+    let dir = tree();
+    let here = CreateOptions { reproducible: true, ..options(dir.path(), 6) };
+    let base = created(dir.path(), here.clone());
+    let (expected, run) = increments(dir.path(), &base, &here);
+    assert_eq!(run.received.unwrap().unchanged, 10);
+    assert_eq!(run.sink.bytes, expected);
+    // As many bytes, at the same time.
+    let file = File::options().write(true).open(dir.path().join("d/one")).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"CONTENT", 0).unwrap();
+    file.set_modified(time).unwrap();
+    let (expected, run) = increments(dir.path(), &base, &here);
+    assert_eq!(run.received.unwrap().unchanged, 8);
+    assert_eq!(run.sink.bytes, expected);
+}
+
 fn names_of(bytes: &[u8]) -> Vec<Entry> {
-    let archive = crate::Archive::open(bytes.to_vec()).unwrap();
+    let archive = Archive::open(bytes).unwrap();
     archive.entries().map(|entry| entry.unwrap()).collect()
 }
 
@@ -278,7 +351,7 @@ fn a_full_disk_of_the_server_is_told_to_the_client() {
     let (from_server, to_client) = pipe().unwrap();
     let server = std::thread::spawn(move || {
         let options = ReceiveOptions::default();
-        receive(from_client, to_client, &mut Full(100_000), &options, &mut ())
+        receive(from_client, to_client, &mut Full(100_000), &options, None, &mut ())
     });
     let options = SendOptions { create: options(dir.path(), 0), machine: None };
     let sent = send(from_server, to_server, &["d".into()], &options, &mut ());
@@ -326,7 +399,7 @@ fn small_run() -> (tempfile::TempDir, Run) {
 fn serve_bytes(bytes: &[u8]) -> (Result<CreateReport>, Memory) {
     let mut sink = Memory::default();
     let options = ReceiveOptions::default();
-    let received = receive(bytes, io::sink(), &mut sink, &options, &mut ());
+    let received = receive(bytes, io::sink(), &mut sink, &options, None, &mut ());
     (received, sink)
 }
 
@@ -482,7 +555,7 @@ fn on_one_machine_the_archive_does_not_become_part_of_itself() {
             let mut sink = WriteSink::new(io::sink()).with_own_file(dev, ino);
             let machine = Some("same".into());
             let options = ReceiveOptions { machine, ..ReceiveOptions::default() };
-            receive(from_client, to_client, &mut sink, &options, &mut ())
+            receive(from_client, to_client, &mut sink, &options, None, &mut ())
         });
         let options = SendOptions { create: options(dir.path(), 0), machine: Some(machine.into()) };
         let sent = send(from_server, to_server, &["d".into()], &options, &mut ());

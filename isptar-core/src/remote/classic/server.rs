@@ -64,7 +64,7 @@ impl<R: Read, W: Write> Conversation for Serving<R, W> {
                 }
             }
         }
-        store.finish(&Done::default())
+        store.finish(&Done::default(), 0)
     }
 }
 

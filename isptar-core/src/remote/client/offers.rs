@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 
 use super::content::digest;
-use crate::create::item::{Item, Items};
+use crate::create::item::{Item, Items, Met};
 use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
+use crate::format::timestamp::Timestamp;
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::pack::entry_of;
-use crate::path::SafePath;
+use crate::path::{MemberPath, SafePath};
 use crate::remote::WINDOW;
+use crate::remote::known::SEVERAL;
 use crate::remote::message::ServerHello;
-use crate::source::Walk;
+use crate::source::{Found, Step, Walk, ctime};
 
 /// When an offer is full: bytes of lines, directories that it keeps open.
 const BATCH_BYTES: u64 = 32 << 10;
@@ -47,7 +49,8 @@ pub(super) struct Offers {
 /// An offer.
 #[derive(Default)]
 struct Batch {
-    items: Vec<Item>,
+    /// What each line is of; nothing for what cannot be looked at.
+    offered: Vec<Option<Item>>,
     bytes: u64,
     handles: u64,
 }
@@ -96,19 +99,22 @@ impl Offers {
             if observer.cancelled() {
                 return Err(Error::Cancelled);
             }
-            let Some(found) = self.walk.next(observer)? else {
-                self.ended = true;
-                break;
-            };
-            let Some(item) = self.items.next(found, report, observer) else { continue };
-            self.add(item, &mut batch, report, observer);
+            match self.walk.step(observer)? {
+                Step::Found(found) => self.found(found, &mut batch, report, observer),
+                Step::Missed(path) => self.missed(path, &mut batch),
+                Step::Nothing => {}
+                Step::End => {
+                    self.ended = true;
+                    break;
+                }
+            }
         }
-        if batch.items.is_empty() {
+        if batch.offered.is_empty() {
             return Ok(None);
         }
         self.bytes += batch.bytes;
         self.handles += batch.handles;
-        self.offered += batch.items.len() as u64;
+        self.offered += batch.offered.len() as u64;
         self.window.push_back(batch);
         Ok(Some(&self.lines))
     }
@@ -120,11 +126,44 @@ impl Offers {
     }
 
     /// Gives away the oldest offer that was not sent.
-    pub(super) fn take_oldest(&mut self) -> Option<Vec<Item>> {
+    pub(super) fn take_oldest(&mut self) -> Option<Vec<Option<Item>>> {
         let batch = self.window.pop_front()?;
         self.bytes -= batch.bytes;
         self.handles -= batch.handles;
-        Some(batch.items)
+        Some(batch.offered)
+    }
+
+    fn found(
+        &mut self,
+        found: Found,
+        batch: &mut Batch,
+        report: &mut CreateReport,
+        observer: &mut dyn Observer,
+    ) {
+        match self.items.meet(&found, report, observer) {
+            Met::Kind(kind, _) => {
+                let item = self.items.make(found, kind);
+                self.add(item, batch, report, observer);
+            }
+            Met::Unreadable => self.missed(found.path, batch),
+            Met::Nothing => {}
+        }
+    }
+
+    /// Offers what cannot be looked at: a base may know of it.
+    fn missed(&mut self, path: MemberPath, batch: &mut Batch) {
+        let entry = Entry {
+            lost: Some("unreadable".into()),
+            mtime: Some(Timestamp::default()),
+            ctime: Some(Timestamp::default()),
+            ..Entry::new(path, Kind::File { size: 0 })
+        };
+        let start = self.lines.len();
+        // A name that no archive can have was told as what it is.
+        if push_line(&entry, &self.limits, &mut self.lines).is_ok() {
+            batch.bytes += (self.lines.len() - start) as u64;
+            batch.offered.push(None);
+        }
     }
 
     fn add(
@@ -148,6 +187,11 @@ impl Offers {
     /// Returns what is offered of an item.
     fn entry(&mut self, item: &mut Item) -> Entry {
         let mut entry = entry_of(&item.header, item.details);
+        // The server compares them, whether or not they come into the archive.
+        (entry.ctime, entry.ino) = (Some(ctime(&item.found.stat)), Some(item.found.stat.st_ino));
+        if item.has_several_names() {
+            entry.unknown.push((SEVERAL.to_vec(), b"1".to_vec()));
+        }
         entry.lost = item.is_lost().then(|| "unreadable".into());
         let has_own = !matches!(item.header.kind, Kind::Directory | Kind::HardLink { .. });
         if self.attributes && has_own {
@@ -171,10 +215,11 @@ impl Batch {
     fn add(&mut self, item: Item) {
         if item.found.holds_handle() {
             // Directories let go of theirs, and may stand between files that are beside each other.
-            let last = self.items.iter().rev().find(|item| item.found.holds_handle());
+            let items = self.offered.iter().rev().flatten();
+            let last = items.into_iter().find(|item| item.found.holds_handle());
             let is_new = last.is_none_or(|last| !last.found.is_beside(&item.found));
             self.handles += u64::from(is_new);
         }
-        self.items.push(item);
+        self.offered.push(Some(item));
     }
 }
