@@ -24,7 +24,7 @@ pub(crate) struct Finder {
 impl Finder {
     /// Makes one for the archive at `path`.
     pub(crate) fn new(path: &Path, args: &OpenArgs) -> Self {
-        Self { beside: path.parent().unwrap_or(Path::new("")).to_owned(), args: args.clone() }
+        Self { beside: path.parent().unwrap_or(Path::new("")).to_owned(), args: args.of_base() }
     }
 
     /// Opens a base.

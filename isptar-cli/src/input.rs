@@ -250,12 +250,12 @@ pub(crate) fn unlisted(path: &Path, args: &OpenArgs) -> String {
 /// Opens a regular file, or slices, which can be read at any offset; `None` for pipes and the like.
 pub(crate) fn open_slices(
     path: &Path,
-    _args: &OpenArgs,
+    args: &OpenArgs,
 ) -> Result<Option<Source<SliceSet>>, Failure> {
     if is_stdin(path) {
         return Ok(None);
     }
-    match SliceSet::open(path) {
+    match SliceSet::open(path, &args.slices()) {
         Ok(slices) => Ok(slices.map(Source)),
         Err(Error::Io { source, .. }) => Err(failed(path)(source)),
         Err(error) => Err(error.into()),

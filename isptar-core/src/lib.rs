@@ -38,7 +38,10 @@ pub use extract::{ExtractOptions, ExtractReport, Overwrite, extract, extract_seq
 pub use format::entry::{Chunks, ChunksRef, Digest, Entry, EntryRef, Kind, KindRef, Location};
 pub use format::member::{MemberHeader, Xattrs};
 pub use format::timestamp::Timestamp;
-pub use io::{FileSink, ListingSink, RangeReader, ReadAt, Sink, SliceError, SliceSet, WriteSink};
+pub use io::{
+    FetchSlice, FileSink, ListingSink, OnSlice, OpenSlices, OwnNames, RangeReader, ReadAt, Sink,
+    SliceError, SliceFile, SliceOptions, SliceSet, SliceSink, WriteSink,
+};
 pub use limits::{LimitName, Limits, Raise};
 pub use observe::{Event, LeftOut, Observer, Warning};
 pub use pack::Details;

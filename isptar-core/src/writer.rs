@@ -1,6 +1,8 @@
 //! Writing an archive member by member.
 
 mod classic;
+mod ending;
+mod output;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,12 +15,10 @@ use tempfile::SpooledTempFile;
 use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Chunks, Entry, Kind, Location};
-use crate::format::header::{Header, Magic};
 use crate::format::info::{ArchiveInfo, FORMAT};
 use crate::format::member::{MemberHeader, prologue};
 use crate::format::tables::{Base, ListingBlock, Tables};
-use crate::format::trailer::SizeTrailer;
-use crate::format::{BLOCK, INFO_NAME, chunk_size, gzip, padding};
+use crate::format::{INFO_NAME, chunk_size, gzip};
 use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::pack::{Details, MemberDigest, MemberPacker, entry_of};
@@ -26,6 +26,8 @@ use crate::path::{MemberName, MemberPath, compare};
 use crate::run::{Line, Run};
 
 pub(crate) use classic::{ClassicWriter, data_packer, listing_packer};
+pub(crate) use ending::{Ending, info_header, listing_header, listing_name};
+pub(crate) use output::Output;
 
 /// Level at which listing, tables and archive info are packed, unless nothing is.
 const LISTING_LEVEL: u8 = 6;
@@ -67,6 +69,8 @@ impl Default for WriterOptions {
 pub struct Written {
     /// Length of the archive in bytes.
     pub archive_size: u64,
+    /// How many slices it is cut into.
+    pub slices: u64,
     /// SHA-256 of the listing: the archive's identity.
     pub identity: [u8; 32],
     /// Number of entries.
@@ -248,7 +252,7 @@ impl<S: Sink> ArchiveWriter<S> {
 
     /// Appends a stream, whose entries must follow; returns where it begins.
     pub(crate) fn put_stream(&mut self, stream: &[u8]) -> Result<u64> {
-        let offset = self.output.offset;
+        let offset = self.output.offset();
         self.output.write(stream)?;
         Ok(offset)
     }
@@ -281,7 +285,7 @@ impl<S: Sink> ArchiveWriter<S> {
         };
         let range = entry.claimed_range();
         let shared = self.copied.take().filter(|(copied, _)| *copied == range && from.zoffset > 0);
-        let offset = shared.as_ref().map_or(self.output.offset, |(_, offset)| *offset);
+        let offset = shared.as_ref().map_or(self.output.offset(), |(_, offset)| *offset);
         let location = Location { offset, depth: 0, slice: 1, zoffset: from.zoffset };
         let entry = Entry { location: Some(location), ..entry.clone() };
         self.record(&entry)?;
@@ -298,7 +302,7 @@ impl<S: Sink> ArchiveWriter<S> {
         source: &R,
         range: Range<u64>,
     ) -> Result<u64> {
-        let offset = self.output.offset;
+        let offset = self.output.offset();
         self.copy_bytes(source, range.start, range.end.saturating_sub(range.start))?;
         Ok(offset)
     }
@@ -428,7 +432,7 @@ impl<S: Sink> ArchiveWriter<S> {
     }
 
     fn location(&self) -> Location {
-        Location { depth: 0, slice: 1, offset: self.output.offset, zoffset: 0 }
+        Location { depth: 0, slice: 1, offset: self.output.offset(), zoffset: 0 }
     }
 
     /// Returns whether a name is one that every reader takes.
@@ -499,24 +503,15 @@ impl<S: Sink> ArchiveWriter<S> {
     /// [`Error::Output`].
     pub fn finish(self) -> Result<(S, Written)> {
         let mut listing = self.listing.finish()?;
-        let tables = &listing.tables;
-        let tables_text = if tables.is_implied() { Vec::new() } else { tables.encode() };
-        let mut packed_tables = Vec::new();
-        if !tables_text.is_empty() {
-            listing.pack(&tables_text, &mut packed_tables);
-        }
-        let (limit, actual) = (self.limits.tables, tables_text.len() as u64);
-        if actual > limit {
-            let kind = FormatError::Limit { what: "tables", limit, actual, raise: None };
-            return Err(Error::Unstorable { path: MemberPath::from(INFO_NAME), kind });
-        }
+        let mut output = self.output;
+        let data_size = output.offset();
+        listing.tables.slices = output.finished()?;
         let info = ArchiveInfo {
-            listing_size: listing.packed_len + packed_tables.len() as u64,
-            listing_real_size: listing.text_len + tables_text.len() as u64,
+            listing_size: listing.packed_len,
+            listing_real_size: listing.text_len,
             format: Some(FORMAT),
-            tables_size: packed_tables.len() as u64,
             entries: self.entries,
-            data_size: self.output.offset,
+            data_size,
             content_size: Some(self.content_size),
             listing_sha256: Some(listing.identity),
             // Each part begins anew, however few names there are.
@@ -527,38 +522,27 @@ impl<S: Sink> ArchiveWriter<S> {
             tool: self.tool,
             ..ArchiveInfo::default()
         };
-        let info_text = info.encode();
-        let mut packed_info = Vec::new();
-        listing.packer.pack(&info_text, &mut packed_info);
-
-        let info_size = packed_info.len() as u64;
-        let digits = info_size.to_string().len() as u64;
-        let size = info.listing_real_size + info_text.len() as u64 + digits;
-        let trailer = SizeTrailer { info_size, padding: padding(size) };
-        let unstorable = |kind| Error::Unstorable { path: MemberPath::from(INFO_NAME), kind };
-        let trailer = trailer.encode().map_err(unstorable)?;
-
-        let header = listing_header(&self.reserved, self.created, size);
-        let mut output = self.output;
-        let mut stream = Vec::new();
-        gzip::push_stored(&header, crc32fast::hash(&header), &mut stream);
-        output.flush()?;
-        output.sink.begin_listing()?;
-        output.write(&stream)?;
-        output.copy(&mut listing.spool, listing.directory.as_deref())?;
-        output.write(&packed_tables)?;
-        output.write(&packed_info)?;
-        output.write(&trailer)?;
-        output.flush()?;
-        output.sink.finish_slice()?;
-        output.sink.publish()?;
+        let name = listing_name(&self.reserved);
+        let (tables, packer) = (&listing.tables, &mut listing.packer);
+        let slice_size = output.slice_size();
+        let ending = Ending::sliced(&name, info, tables, packer, &self.limits, slice_size)?;
+        let failed = |error| spool_error(listing.directory.as_deref())(error);
+        listing.spool.seek(SeekFrom::Start(0)).map_err(failed)?;
+        output.begin_listing()?;
+        output.write(&ending.header)?;
+        output.copy(&mut listing.spool, failed)?;
+        output.write(&ending.tables)?;
+        output.write_uncut(&[&ending.info, &ending.trailer[..]].concat())?;
+        let archive_size = output.offset();
+        let (sink, slices) = output.publish(&listing.identity)?;
         let written = Written {
-            archive_size: output.offset,
+            archive_size,
+            slices,
             identity: listing.identity,
             entries: self.entries,
             content_size: self.content_size,
         };
-        Ok((output.sink, written))
+        Ok((sink, written))
     }
 }
 
@@ -581,96 +565,6 @@ pub(crate) fn prologue_lengths() -> [u64; 2] {
 /// Returns a text that fits into a line of the archive info, which has room for 2 KiB in all.
 fn one_line(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(256).collect()
-}
-
-/// Returns the tar header of the member that holds the listing.
-pub(crate) fn listing_header(
-    reserved: &BTreeSet<Vec<u8>>,
-    created: Option<u64>,
-    size: u64,
-) -> [u8; BLOCK] {
-    info_header(reserved, 0o600, created, size).encode()
-}
-
-/// Returns that header, which is owned by root without a name.
-fn info_header(reserved: &BTreeSet<Vec<u8>>, mode: u32, created: Option<u64>, size: u64) -> Header {
-    let mut name = INFO_NAME.to_vec();
-    let mut number = 0u64;
-    while reserved.contains(&name) {
-        number += 1;
-        name = [INFO_NAME, b".", number.to_string().as_bytes()].concat();
-    }
-    Header {
-        name,
-        mode,
-        uid: 0,
-        gid: 0,
-        size,
-        mtime: created.and_then(|created| i64::try_from(created).ok()).unwrap_or(0),
-        typeflag: b'0',
-        linkname: Vec::new(),
-        uname: Vec::new(),
-        gname: Vec::new(),
-        device: (0, 0),
-        magic: Magic::Ustar,
-    }
-}
-
-/// Bytes that are collected before they go to the sink.
-const BUFFER: usize = 256 << 10;
-
-/// Bytes from which on it is not worth while to collect them.
-const LARGE: usize = 64 << 10;
-
-/// The sink, and how many bytes it took. It is handed few and large pieces, however small members
-/// are.
-#[derive(Debug)]
-struct Output<S> {
-    sink: S,
-    offset: u64,
-    buffer: Vec<u8>,
-}
-
-impl<S: Sink> Output<S> {
-    fn new(sink: S) -> Self {
-        Self { sink, offset: 0, buffer: Vec::with_capacity(BUFFER) }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.offset += bytes.len() as u64;
-        if bytes.len() >= LARGE || self.buffer.len() + bytes.len() > BUFFER {
-            self.flush()?;
-        }
-        if bytes.len() >= LARGE {
-            return self.sink.write(bytes);
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Hands the sink all that was collected.
-    fn flush(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let written = self.sink.write(&self.buffer);
-        self.buffer.clear();
-        written
-    }
-
-    /// Appends all of a spool.
-    fn copy(&mut self, spool: &mut SpooledTempFile, directory: Option<&Path>) -> Result<()> {
-        spool.seek(SeekFrom::Start(0)).map_err(spool_error(directory))?;
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match spool.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => self.write(&buffer[..count])?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(spool_error(directory)(error)),
-            }
-        }
-    }
 }
 
 /// A member of several streams that is being written.
@@ -747,12 +641,6 @@ struct Listing {
     spool: SpooledTempFile,
     directory: Option<PathBuf>,
     packer: Packer,
-}
-
-impl Listing {
-    fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
-        pack_text(&mut self.packer, text, out);
-    }
 }
 
 /// Makes packers of listing blocks, for archives of a level.

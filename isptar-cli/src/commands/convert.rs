@@ -40,7 +40,7 @@ Examples:
 
 /// Runs `isptar convert`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
-    store::check(&args.archive)?;
+    args.store.check(&args.archive)?;
     let options = args.store.to_options(&args.archive, SystemTime::now());
     let signals = Signals::start()?;
     let stream = store::stream(&args.archive, ui)?;
@@ -64,7 +64,7 @@ fn job(
     // The input comes first: a wrong name must not even begin an archive.
     let (mut tar, _) = open_foreign(&args.foreign, &args.open)?;
     store::spare(&args.archive, std::slice::from_ref(&args.foreign))?;
-    let mut sink = store::sink(&args.archive, ui)?;
+    let mut sink = args.store.slices.sink(&args.archive, ui)?;
     let report = isptar_core::convert(&mut tar, &mut *sink, options, reporter)?;
     Ok((report, check_end(&tar, &args.foreign, ui)))
 }

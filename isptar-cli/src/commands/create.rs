@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         telling.left_out = true;
         Stream::Out(ui.out()?)
     } else {
-        store::check(&args.archive)?;
+        args.store.check(&args.archive)?;
         store::stream(&args.archive, ui)?
     };
     let mut reporter = Reporter::new(ui, &signals, telling, stream);
@@ -146,12 +146,13 @@ fn job(
         // An archive that is there would be replaced, never stored.
         let existing = std::fs::metadata(&args.archive).ok().filter(Metadata::is_file);
         options.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
+        options.own_names.extend(args.store.slices.own_names(&args.archive));
         return Ok(plan_with(&args.paths, &options, &mut extras, reporter)?);
     }
     let directory = &options.directory;
     let inputs: Vec<PathBuf> = args.paths.iter().map(|path| directory.join(path)).collect();
     store::spare(&args.archive, &inputs)?;
-    let mut sink = args.listing.sink(&args.archive, ui)?;
+    let mut sink = args.listing.sink(&args.archive, &args.store.slices, ui)?;
     Ok(create_with(&mut *sink, &args.paths, options, extras, reporter)?)
 }
 

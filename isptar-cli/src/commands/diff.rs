@@ -8,7 +8,7 @@ use clap::{ArgMatches, ValueEnum};
 use isptar_core::diff::Ignore;
 use isptar_core::path::printable;
 use isptar_core::{
-    DiffOptions, DiffReport, Error, Event, Listing, Observer, diff_archives, diff_tree,
+    DiffOptions, DiffReport, Error, Event, Listing, Observer, OwnNames, diff_archives, diff_tree,
 };
 
 use super::exclude::{ExcludeArgs, read_patterns};
@@ -137,7 +137,10 @@ impl Args {
         if let Other::Directory(directory) = self.other()? {
             options.directory = directory.into();
             let archive = std::fs::metadata(&self.archive).ok().filter(std::fs::Metadata::is_file);
-            options.own_files.extend(archive.map(|file| (file.dev(), file.ino())));
+            match archive {
+                Some(file) => options.own_files.push((file.dev(), file.ino())),
+                None => options.own_names.extend(OwnNames::of(&self.archive)),
+            }
         }
         Ok(options)
     }

@@ -25,6 +25,7 @@ mod pack;
 mod part;
 mod rewrite;
 mod select;
+mod slices;
 mod store;
 mod tree;
 mod user;
@@ -35,6 +36,8 @@ mod heading {
     pub(super) const LEFT_OUT: &str = "What is left out";
     /// What the archive is like.
     pub(super) const STORED: &str = "How it is stored";
+    /// Slices.
+    pub(super) const SLICES: &str = "Slices";
     /// What programs do.
     pub(super) const PROGRAMS: &str = "Programs";
 }

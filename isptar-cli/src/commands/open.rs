@@ -1,10 +1,16 @@
 //! What all commands that read archives take: how the archive is opened.
 
-use std::path::PathBuf;
+use std::env;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use isptar_core::Limits;
+use isptar_core::io::MAX_SLICES;
+use isptar_core::{FetchSlice, Limits, OpenSlices};
 
 use crate::limits::LimitArgs;
+use crate::program::{Program, Retries};
 
 /// How an archive is opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -14,6 +20,26 @@ pub(crate) struct OpenArgs {
     /// their bases: give all of them, the nearest first
     #[arg(long = "base", value_name = "PATH", display_order = 80)]
     bases: Vec<PathBuf>,
+    /// Run CMD to bring a slice that is not here: {path} is where it is wanted, {name} is its name,
+    /// {number} its number
+    #[arg(long, value_name = "CMD", display_order = 81)]
+    fetch_slice: Option<Program>,
+    /// Run CMD of --fetch-slice again when it fails, up to N times, waiting longer each time
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        requires = "fetch_slice",
+        display_order = 82
+    )]
+    fetch_retries: u32,
+    /// Keep the slices that were fetched, up to five at a time, in DIR [default: that of the system]
+    #[arg(long, value_name = "DIR", requires = "fetch_slice", display_order = 83)]
+    fetch_dir: Option<PathBuf>,
+    /// Say how many slices there are, when the last one is not here
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SLICES),
+          display_order = 84)]
+    slices: Option<u64>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -27,5 +53,46 @@ impl OpenArgs {
     /// Returns the limits in force.
     pub(crate) fn limits(&self) -> Limits {
         self.limits.limits()
+    }
+
+    /// Returns how slices are found.
+    pub(crate) fn slices(&self) -> OpenSlices {
+        let mut options = OpenSlices::default();
+        options.count = self.slices;
+        options.fetch = self.fetch_slice.clone().map(|program| {
+            let fetch = Fetch { program, retries: Retries(self.fetch_retries) };
+            let directory = self.fetch_dir.clone().unwrap_or_else(env::temp_dir);
+            (Arc::new(fetch) as Arc<dyn FetchSlice>, directory)
+        });
+        options
+    }
+
+    /// Returns how a base of the archive is opened: how many slices it has is not said.
+    pub(crate) fn of_base(&self) -> Self {
+        Self { slices: None, ..self.clone() }
+    }
+
+    /// Returns whether slices that are not here can be fetched, but it is not known how many there
+    /// are.
+    pub(crate) fn wants_count(&self) -> bool {
+        self.fetch_slice.is_some() && self.slices.is_none()
+    }
+}
+
+/// Fetches slices by a program.
+#[derive(Debug)]
+struct Fetch {
+    program: Program,
+    retries: Retries,
+}
+
+impl FetchSlice for Fetch {
+    fn fetch(&self, number: u64, name: &Path, to: &Path) -> io::Result<()> {
+        let values = [
+            ("path", to.as_os_str().as_bytes().to_vec()),
+            ("name", name.file_name().unwrap_or_default().as_bytes().to_vec()),
+            ("number", number.to_string().into_bytes()),
+        ];
+        Ok(self.program.run_again(&values, self.retries)?)
     }
 }

@@ -10,6 +10,7 @@ use isptar_core::format::text::digest_text;
 use isptar_core::{CreateOptions, CreateReport, FileSink, Sink, WriteSink};
 
 use super::heading;
+use super::slices::SliceArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::is_stdin;
@@ -34,6 +35,8 @@ pub(crate) struct StoreArgs {
     /// Directory for temporary files [default: that of ARCHIVE]
     #[arg(long, value_name = "DIR", help_heading = heading::STORED)]
     pub(crate) spool_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) slices: SliceArgs,
     /// Print one JSON object a line: members, warnings, errors, the summary last
     #[arg(long)]
     pub(crate) json: bool,
@@ -55,6 +58,12 @@ impl StoreArgs {
         }
         options.spool = Some(self.spool_dir.clone().unwrap_or_else(|| spool(archive)));
         options
+    }
+
+    /// Refuses to write an archive to where it cannot go.
+    pub(crate) fn check(&self, archive: &Path) -> Result<(), Failure> {
+        self.slices.check(archive)?;
+        check(archive)
     }
 
     /// Returns what is told while the archive is made.

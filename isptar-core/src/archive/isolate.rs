@@ -3,7 +3,7 @@
 use super::Archive;
 use crate::error::{Error, Result};
 use crate::format::entry::Dialect;
-use crate::io::{ReadAt, Sink};
+use crate::io::{FinishedSlice, ReadAt, Sink};
 
 /// Bytes that are copied at once.
 const STEP: usize = 256 << 10;
@@ -36,8 +36,8 @@ impl<R: ReadAt> Archive<R> {
             sink.write(&buffer[..len])?;
             at += len as u64;
         }
-        sink.finish_slice()?;
-        sink.publish()?;
+        sink.finish_slice(&FinishedSlice::only(end - start))?;
+        sink.publish(&self.identity()?)?;
         Ok(end - start)
     }
 

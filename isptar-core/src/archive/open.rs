@@ -8,6 +8,7 @@ use super::blocks::block_offsets;
 use super::{Archive, classic};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
+use crate::format::HEADER_STREAM;
 use crate::format::entry::Dialect;
 use crate::format::header::Header;
 use crate::format::info::ArchiveInfo;
@@ -25,9 +26,6 @@ const TAIL: u64 = 64 << 10;
 /// The fewest bytes that are tried where so many cannot be read: trailer and info are within them.
 const LEAST_TAIL: u64 = 4 << 10;
 
-/// Packed bytes of the header of `.backup.info`: one stored block.
-pub(crate) const HEADER_STREAM: u64 = 535;
-
 /// A source whose last bytes are kept in memory.
 #[derive(Debug)]
 pub(crate) struct Tailed<R> {
@@ -40,7 +38,9 @@ impl<R: ReadAt> Tailed<R> {
     fn new(source: R) -> Result<Self> {
         let input = |offset| move |source| Error::input(offset, source);
         let size = source.size().map_err(input(0))?;
-        let mut len = TAIL;
+        // The end of a sliced archive is all in its last slice: no other is touched for it.
+        let last = source.slices().map(SliceSet::last_len).filter(|&len| len > 0);
+        let mut len = TAIL.min(last.unwrap_or(TAIL));
         loop {
             let tail_start = size.saturating_sub(len);
             let mut tail = vec![0; usize::try_from(size - tail_start).unwrap_or(0)];
@@ -117,13 +117,19 @@ fn open_ours<R: ReadAt>(
         .and_then(|end| end.checked_add(trailer.info_size));
     let end = alone.and_then(|end| end.checked_add(info.data_size));
     let is_listing = alone == Some(info_end) && is_info_header(&source, HEADER_STREAM);
+    let claimed = end.and_then(|end| end.checked_add(trailer::LEN as u64));
+    if let (Some(slices), Some(claimed)) = (source.slices(), claimed) {
+        slices.check_lengths(&info, claimed)?;
+    }
     if end != Some(info_end) && !is_listing {
-        let claimed = end.and_then(|end| end.checked_add(trailer::LEN as u64));
         let claimed = claimed.map_or_else(|| "above 2^64".into(), |end| end.to_string());
         return Err(corrupt(FormatError::mismatch("length of the archive", claimed, source.len())));
     }
     let listing = if is_listing { HEADER_STREAM } else { info.data_size + HEADER_STREAM };
     let tables = read_tables(&source, &info, info_end - trailer.info_size, &limits)?;
+    if let Some(slices) = source.slices() {
+        slices.check_tables(&tables.slices)?;
+    }
     let data_end = info.data_size;
     let dialect = Dialect::Isptar;
     let block = Mutex::new(None);

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use crate::base::CompareOptions;
 use crate::error::{Error, Result};
 use crate::format::entry::{Dialect, Entry, Kind};
-use crate::io::Sink;
+use crate::io::{OwnNames, Sink};
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::parallel::in_order;
@@ -75,6 +75,9 @@ pub struct CreateOptions {
     /// Files that are never archived, by device and inode number. Those that the sink names need not
     /// be here.
     pub own_files: Vec<(u64, u64)>,
+    /// Names of such files, which may come to be only while the tree is read. Those that the sink
+    /// has need not be here.
+    pub own_names: Vec<OwnNames>,
     /// Directory for the spooled listing, once it is larger than a megabyte; the system's
     /// temporary directory when absent.
     pub spool: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl Default for CreateOptions {
             created: None,
             tool: None,
             own_files: Vec::new(),
+            own_names: Vec::new(),
             spool: None,
             threads: None,
             group_size: None,
@@ -171,6 +175,7 @@ impl CreateOptions {
             xattrs: self.xattrs,
             names: !self.reproducible,
             own_files,
+            own_names: self.own_names.clone(),
         }
     }
 
@@ -220,7 +225,9 @@ pub fn create_with(
     if options.dialect == Dialect::Classic && extras.base.is_some() {
         return Err(Error::ClassicOnBase);
     }
-    let walk = Walk::new(&options.directory, paths, options.source(sink.own_files()))?;
+    let mut source = options.source(sink.own_files());
+    source.own_names.extend(sink.own_names());
+    let walk = Walk::new(&options.directory, paths, source)?;
     match options.dialect {
         Dialect::Isptar => {
             fill(ArchiveWriter::new(sink, &options.writer())?, walk, options, extras, observer)

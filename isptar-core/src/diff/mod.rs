@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use crate::error::Result;
 use crate::format::entry::Entry;
 use crate::format::timestamp::Timestamp;
+use crate::io::OwnNames;
 use crate::observe::{Event, Observer};
 use crate::path::MemberPath;
 use crate::select::{Patterns, Selection};
@@ -37,6 +38,8 @@ pub struct DiffOptions {
     pub one_file_system: bool,
     /// Files that are never differences, by device and inode number: the archive itself.
     pub own_files: Vec<(u64, u64)>,
+    /// Names of such files: the slices of the archive.
+    pub own_names: Vec<OwnNames>,
     /// Read files and compare their contents with the digests of the archive, instead of trusting
     /// size and time.
     pub checksum: bool,
@@ -54,6 +57,7 @@ impl Default for DiffOptions {
             exclude: Patterns::default(),
             one_file_system: false,
             own_files: Vec::new(),
+            own_names: Vec::new(),
             checksum: false,
             ignore: Ignore::default(),
             numeric_owner: false,

@@ -56,6 +56,7 @@ impl<'a> Walked<'a> {
             xattrs: !self.options.ignore.xattr,
             names: false,
             own_files: self.options.own_files.clone(),
+            own_names: self.options.own_names.clone(),
             ..SourceOptions::default()
         };
         let path = OsStr::from_bytes(root.as_bytes()).into();

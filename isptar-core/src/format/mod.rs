@@ -21,6 +21,9 @@ pub mod trailer;
 /// Bytes of a block, the unit of tar.
 pub const BLOCK: usize = 512;
 
+/// Packed bytes of the header of `.backup.info`: one stored block.
+pub const HEADER_STREAM: u64 = 535;
+
 /// Name of the member that holds the listing.
 pub const INFO_NAME: &[u8] = b".backup.info";
 

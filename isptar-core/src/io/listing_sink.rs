@@ -1,6 +1,6 @@
 //! Keeping the listing of an archive in a second place while the archive is written.
 
-use super::Sink;
+use super::{FinishedSlice, OwnNames, Sink};
 use crate::error::Result;
 
 /// Writes an archive to one sink, and its listing alone to another as well, which is published
@@ -10,12 +10,14 @@ pub struct ListingSink<A, L> {
     archive: A,
     listing: L,
     has_begun: bool,
+    /// Bytes of the listing so far.
+    len: u64,
 }
 
 impl<A: Sink, L: Sink> ListingSink<A, L> {
     /// Writes the archive to `archive`, and the listing to `listing` too.
     pub fn new(archive: A, listing: L) -> Self {
-        Self { archive, listing, has_begun: false }
+        Self { archive, listing, has_begun: false, len: 0 }
     }
 }
 
@@ -23,12 +25,13 @@ impl<A: Sink, L: Sink> Sink for ListingSink<A, L> {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.has_begun {
             self.listing.write(bytes)?;
+            self.len += bytes.len() as u64;
         }
         self.archive.write(bytes)
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
-        self.archive.finish_slice()
+    fn finish_slice(&mut self, slice: &FinishedSlice) -> Result<()> {
+        self.archive.finish_slice(slice)
     }
 
     fn begin_listing(&mut self) -> Result<()> {
@@ -36,17 +39,27 @@ impl<A: Sink, L: Sink> Sink for ListingSink<A, L> {
         self.archive.begin_listing()
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn slice_size(&self) -> Option<u64> {
+        self.archive.slice_size()
+    }
+
+    fn publish(&mut self, identity: &[u8; 32]) -> Result<()> {
         // Before the archive has its name: a full disk must not leave it without its listing.
-        self.listing.finish_slice()?;
-        self.archive.publish()?;
-        self.listing.publish()
+        self.listing.finish_slice(&FinishedSlice::only(self.len))?;
+        self.archive.publish(identity)?;
+        self.listing.publish(identity)
     }
 
     fn own_files(&self) -> Vec<(u64, u64)> {
         let mut files = self.archive.own_files();
         files.extend(self.listing.own_files());
         files
+    }
+
+    fn own_names(&self) -> Vec<OwnNames> {
+        let mut names = self.archive.own_names();
+        names.extend(self.listing.own_names());
+        names
     }
 }
 

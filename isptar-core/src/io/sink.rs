@@ -2,14 +2,33 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, OFlags};
+use super::lock::{open_locked, output, partial_of, sync_directory};
+use super::paths::{parent, resolve};
+use super::slices::{OwnNames, SliceNames, finish_interrupted, is_sliced, remove_slices_after};
+use crate::error::Result;
 
-use super::paths::{parent, resolve, with_suffix};
-use crate::error::{Error, Result};
+/// A slice all of whose bytes were handed to a [`Sink`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedSlice {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Whether the archive ends with it.
+    pub is_last: bool,
+    /// Its length in bytes.
+    pub len: u64,
+    /// SHA-256 of its bytes, when the sink has asked for slices.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl FinishedSlice {
+    /// Returns the only slice of an archive of `len` bytes.
+    pub fn only(len: u64) -> Self {
+        Self { number: 1, is_last: true, len, sha256: None }
+    }
+}
 
 /// Takes the bytes of an archive in order.
 ///
@@ -30,7 +49,7 @@ pub trait Sink: Send {
     /// # Errors
     ///
     /// [`Error::Output`].
-    fn finish_slice(&mut self) -> Result<()>;
+    fn finish_slice(&mut self, slice: &FinishedSlice) -> Result<()>;
 
     /// Says that all members were written, and the header of `.backup.info` comes.
     ///
@@ -41,16 +60,27 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// Gives the finished slices their final names.
+    /// Gives the finished slices their final names; `identity` is that of the archive.
     ///
     /// # Errors
     ///
     /// [`Error::Output`].
-    fn publish(&mut self) -> Result<()>;
+    fn publish(&mut self, identity: &[u8; 32]) -> Result<()>;
+
+    /// Returns how long slices are to be; an archive that is longer is cut. At least
+    /// [`MIN_SLICE_SIZE`](super::MIN_SLICE_SIZE), smaller values are taken for it.
+    fn slice_size(&self) -> Option<u64> {
+        None
+    }
 
     /// Returns the device and inode numbers of the files that must not be put into the archive:
     /// the one being written, and the one that it will replace.
     fn own_files(&self) -> Vec<(u64, u64)> {
+        Vec::new()
+    }
+
+    /// Returns the names of files that must not be put into the archive and may not be there yet.
+    fn own_names(&self) -> Vec<OwnNames> {
         Vec::new()
     }
 }
@@ -60,20 +90,28 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
         (**self).write(bytes)
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
-        (**self).finish_slice()
+    fn finish_slice(&mut self, slice: &FinishedSlice) -> Result<()> {
+        (**self).finish_slice(slice)
     }
 
     fn begin_listing(&mut self) -> Result<()> {
         (**self).begin_listing()
     }
 
-    fn publish(&mut self) -> Result<()> {
-        (**self).publish()
+    fn publish(&mut self, identity: &[u8; 32]) -> Result<()> {
+        (**self).publish(identity)
+    }
+
+    fn slice_size(&self) -> Option<u64> {
+        (**self).slice_size()
     }
 
     fn own_files(&self) -> Vec<(u64, u64)> {
         (**self).own_files()
+    }
+
+    fn own_names(&self) -> Vec<OwnNames> {
+        (**self).own_names()
     }
 }
 
@@ -82,20 +120,28 @@ impl<S: Sink + ?Sized> Sink for &mut S {
         (**self).write(bytes)
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
-        (**self).finish_slice()
+    fn finish_slice(&mut self, slice: &FinishedSlice) -> Result<()> {
+        (**self).finish_slice(slice)
     }
 
     fn begin_listing(&mut self) -> Result<()> {
         (**self).begin_listing()
     }
 
-    fn publish(&mut self) -> Result<()> {
-        (**self).publish()
+    fn publish(&mut self, identity: &[u8; 32]) -> Result<()> {
+        (**self).publish(identity)
+    }
+
+    fn slice_size(&self) -> Option<u64> {
+        (**self).slice_size()
     }
 
     fn own_files(&self) -> Vec<(u64, u64)> {
         (**self).own_files()
+    }
+
+    fn own_names(&self) -> Vec<OwnNames> {
+        (**self).own_names()
     }
 }
 
@@ -126,11 +172,11 @@ impl<W: Write + Send> Sink for WriteSink<W> {
         self.writer.write_all(bytes).map_err(output("write", None))
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
+    fn finish_slice(&mut self, _slice: &FinishedSlice) -> Result<()> {
         self.writer.flush().map_err(output("write", None))
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self, _identity: &[u8; 32]) -> Result<()> {
         Ok(())
     }
 
@@ -138,9 +184,6 @@ impl<W: Write + Send> Sink for WriteSink<W> {
         self.own.clone()
     }
 }
-
-/// What is added to an archive's name while it is being written.
-const PARTIAL: &str = ".isptar-partial";
 
 /// Writes an archive of one slice to a file: under a temporary name beside it, which is locked
 /// while it is being written, synced at the end and renamed, and the directory synced.
@@ -155,6 +198,8 @@ pub struct FileSink {
     path: PathBuf,
     own: Vec<(u64, u64)>,
     leftover: bool,
+    /// The names of an archive in slices that this one replaces.
+    slices: Option<SliceNames>,
     done: bool,
 }
 
@@ -190,6 +235,9 @@ impl FileSink {
         // From here on, the temporary file is removed when anything fails.
         let mut sink = Self::start(file, partial, path, own, leftover);
         sink.prepare(existing.as_ref())?;
+        let names = SliceNames::new(sink.path.clone());
+        finish_interrupted(&names)?;
+        sink.slices = is_sliced(&names).then_some(names);
         Ok(sink)
     }
 
@@ -215,7 +263,7 @@ impl FileSink {
         own: Vec<(u64, u64)>,
         leftover: bool,
     ) -> Self {
-        Self { file: Some(file), partial, path, own, leftover, done: false }
+        Self { file: Some(file), partial, path, own, leftover, slices: None, done: false }
     }
 
     /// Returns the name that an archive at `path` has while it is being written. What a killed run
@@ -248,7 +296,7 @@ impl Sink for FileSink {
         }
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
+    fn finish_slice(&mut self, _slice: &FinishedSlice) -> Result<()> {
         match &self.file {
             Some(file) if !self.is_direct() => {
                 file.sync_all().map_err(output("sync", Some(&self.partial)))
@@ -257,24 +305,16 @@ impl Sink for FileSink {
         }
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self, _identity: &[u8; 32]) -> Result<()> {
         if !self.is_direct() {
             std::fs::rename(&self.partial, &self.path)
                 .map_err(output("rename", Some(&self.partial)))?;
             self.done = true;
-            let directory = parent(&self.path);
-            match File::open(directory).and_then(|directory| directory.sync_all()) {
-                // The archive is in place; some directories cannot be opened for reading, and some
-                // file systems cannot sync them.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::PermissionDenied
-                            | io::ErrorKind::InvalidInput
-                            | io::ErrorKind::Unsupported
-                    ) => {}
-                synced => synced.map_err(output("sync the directory of", Some(&self.path)))?,
-            }
+            sync_directory(parent(&self.path), &self.path)?;
+        }
+        if let Some(names) = &self.slices {
+            // The archive is in place; slices that stay are told by whoever reads it.
+            let _removed = remove_slices_after(names, 0);
         }
         self.done = true;
         self.file = None;
@@ -283,6 +323,11 @@ impl Sink for FileSink {
 
     fn own_files(&self) -> Vec<(u64, u64)> {
         self.own.clone()
+    }
+
+    fn own_names(&self) -> Vec<OwnNames> {
+        // What is not there any more needs no name.
+        self.slices.iter().filter_map(|names| OwnNames::beside(names).ok()).collect()
     }
 }
 
@@ -296,81 +341,16 @@ impl Drop for FileSink {
     }
 }
 
-fn partial_of(path: &Path) -> PathBuf {
-    with_suffix(path, PARTIAL)
-}
-
-/// Makes the temporary file and locks it; returns whether a killed run had left one, which is removed
-/// then. Nothing is ever written into what was there: it may have other names, and other users.
-fn open_locked(partial: &Path) -> Result<(File, bool)> {
-    let mut leftover = false;
-    loop {
-        let Some((file, is_new)) =
-            open_or_make(partial).map_err(output("create", Some(partial)))?
-        else {
-            continue;
-        };
-        let opened = rustix::fs::fstat(file.as_fd()).map_err(output("create", Some(partial)))?;
-        if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
-            let error = io::Error::new(io::ErrorKind::AlreadyExists, "what is there is no file");
-            return Err(output("create", Some(partial))(error));
-        }
-        // File systems without locks have to do without.
-        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-        if locked == Err(rustix::io::Errno::WOULDBLOCK) && !is_new {
-            return Err(Error::Busy { path: partial.into() });
-        }
-        // Before it was locked, another run may have renamed it, or taken it for a leftover.
-        let named = match std::fs::symlink_metadata(partial) {
-            Ok(metadata) => (metadata.dev(), metadata.ino()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(output("create", Some(partial))(error)),
-        };
-        if named != (opened.st_dev, opened.st_ino) {
-            continue;
-        }
-        if is_new {
-            return Ok((file, leftover));
-        }
-        leftover |= opened.st_size > 0;
-        std::fs::remove_file(partial).map_err(output("remove", Some(partial)))?;
-    }
-}
-
-/// Makes the file, or opens what is there; returns whether it was made, and `None` when what was
-/// there has gone meanwhile.
-fn open_or_make(partial: &Path) -> io::Result<Option<(File, bool)>> {
-    let mut options = OpenOptions::new();
-    // A FIFO must not be waited for.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.read(true).write(true).custom_flags(flags.bits().cast_signed());
-    match options.create_new(true).open(partial) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made.map(|file| Some((file, true))),
-    }
-    match options.create_new(false).open(partial) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(|file| Some((file, false))),
-    }
-}
-
-fn output<E: Into<io::Error>>(
-    op: &'static str,
-    path: Option<&Path>,
-) -> impl FnOnce(E) -> Error + use<E> {
-    let path = path.map(Path::to_path_buf);
-    move |source| Error::Output { op, path, source: source.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::Mode;
+    use crate::Error;
+    use rustix::fs::{FileType, Mode};
 
     fn write_all(sink: &mut FileSink, bytes: &[u8]) {
         sink.write(bytes).unwrap();
-        sink.finish_slice().unwrap();
-        sink.publish().unwrap();
+        sink.finish_slice(&FinishedSlice::only(bytes.len() as u64)).unwrap();
+        sink.publish(&[0; 32]).unwrap();
     }
 
     #[test]
@@ -381,7 +361,7 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let mut sink = FileSink::create(&path).unwrap();
         sink.write(&[1; 1 << 20]).unwrap();
-        sink.finish_slice().unwrap();
+        sink.finish_slice(&FinishedSlice::only(1 << 20)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert!(matches!(FileSink::create(&path), Err(Error::Busy { .. })));
         drop(sink);

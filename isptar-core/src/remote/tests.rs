@@ -13,7 +13,7 @@ use crate::base::BaseListing;
 use crate::create::{CreateOptions, CreateReport, Extras, create, create_with};
 use crate::error::{Error, Result};
 use crate::format::entry::{Dialect, Entry};
-use crate::io::{Sink, WriteSink};
+use crate::io::{FinishedSlice, Sink, WriteSink};
 use crate::observe::{Event, Observer};
 
 /// An archive in memory, and whether it was published.
@@ -29,11 +29,11 @@ impl Sink for Memory {
         Ok(())
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
+    fn finish_slice(&mut self, _slice: &FinishedSlice) -> Result<()> {
         Ok(())
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self, _identity: &[u8; 32]) -> Result<()> {
         self.published = true;
         Ok(())
     }
@@ -335,11 +335,11 @@ impl Sink for Full {
         Ok(())
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
+    fn finish_slice(&mut self, _slice: &FinishedSlice) -> Result<()> {
         Ok(())
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self, _identity: &[u8; 32]) -> Result<()> {
         Ok(())
     }
 }

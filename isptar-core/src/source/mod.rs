@@ -21,6 +21,7 @@ pub(crate) use read::{ctime, mtime, read_full};
 pub(crate) use walk::Step;
 pub use walk::Walk;
 
+use crate::io::OwnNames;
 use crate::select::Patterns;
 
 /// What of a tree is read, and how.
@@ -41,6 +42,8 @@ pub struct SourceOptions {
     /// Files that are never archived, by device and inode: the archive that is being written and
     /// the one that it replaces.
     pub own_files: Vec<(u64, u64)>,
+    /// Names of such files, which may come to be only while the tree is read.
+    pub own_names: Vec<OwnNames>,
 }
 
 impl Default for SourceOptions {
@@ -53,6 +56,7 @@ impl Default for SourceOptions {
             xattrs: true,
             names: true,
             own_files: Vec::new(),
+            own_names: Vec::new(),
         }
     }
 }

@@ -319,7 +319,11 @@ impl Walk {
         let reason = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Socket => Some(LeftOut::Socket),
             // Where the directory gives another inode than stat does, this is the first to see it.
-            _ if self.options.own_files.contains(&(id.0, id.1)) => Some(LeftOut::Archive),
+            _ if self.options.own_files.contains(&(id.0, id.1))
+                || is_own_name(&self.options, parent, path.file_name()) =>
+            {
+                Some(LeftOut::Archive)
+            }
             FileType::RegularFile
                 if is_listing_name(path.as_bytes())
                     && is_restored_listing(parent, path.file_name()) =>
@@ -563,7 +567,18 @@ fn judge(
     }
     let own = options.own_files.iter().any(|file| file.1 == ino)
         && stat().is_ok_and(|stat| options.own_files.contains(&(stat.st_dev, stat.st_ino)));
+    let own = own || (kind != FileType::Directory && is_own_name(options, directory, name));
     own.then_some(LeftOut::Archive)
+}
+
+/// Returns whether a file has a name that belongs to the archive that is being written.
+fn is_own_name(options: &SourceOptions, directory: &OwnedFd, name: &[u8]) -> bool {
+    let mut own = options.own_names.iter().filter(|own| own.has(name)).peekable();
+    if own.peek().is_none() {
+        return false;
+    }
+    let id = rustix::fs::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
+    id.is_ok_and(|id| own.any(|own| own.directory == id))
 }
 
 fn join(directory: &[u8], name: &[u8]) -> MemberPath {

@@ -4,15 +4,15 @@ use std::ops::Range;
 
 use super::survey::Survey;
 use super::tell::Tell;
-use crate::archive::{Archive, HEADER_STREAM, Watched, odd_of};
+use crate::archive::{Archive, Watched, odd_of};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
 use crate::format::header::Header;
 use crate::format::member::prologue;
 use crate::format::trailer::{self, SizeTrailer};
-use crate::format::{BLOCK, gzip, padding};
+use crate::format::{BLOCK, HEADER_STREAM, gzip, padding};
 use crate::io::{RangeReader, ReadAt};
-use crate::writer::listing_header;
+use crate::writer::{listing_header, listing_name};
 
 /// Bytes in which a prologue ends, whatever packed it.
 const PROLOGUE: u64 = 4096;
@@ -152,7 +152,7 @@ fn check_header<R: ReadAt>(
 ) -> Result<()> {
     let mut strict = Strict::new(archive.source(), range.clone());
     let content = strict.next(BLOCK as u64).map_err(|error| place(error, range.start))?;
-    let expected = listing_header(&survey.reserved, archive.info().created, size);
+    let expected = listing_header(&listing_name(&survey.reserved), archive.info().created, size);
     if content == expected {
         let mut stream = Vec::new();
         gzip::push_stored(&expected, crc32fast::hash(&expected), &mut stream);

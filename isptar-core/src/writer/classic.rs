@@ -5,7 +5,7 @@
 //! and the headers, which are known only when the next members come.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,7 @@ use tempfile::SpooledTempFile;
 
 use super::{
     BLOCK_TEXT, LISTING_LEVEL, Output, WriterOptions, Written, block_packer, check_spool,
-    info_header, new_spool, spool_error,
+    info_header, listing_name, new_spool, spool_error,
 };
 use crate::codec::{Joined, Packer};
 use crate::error::{Error, FormatError, Result};
@@ -159,7 +159,8 @@ impl<S: Sink> ClassicWriter<S> {
     /// Ends the stream that is being written and begins that of a file; returns where.
     fn next_stream(&mut self) -> Result<Location> {
         self.end_stream()?;
-        let location = Location { depth: 0, slice: 1, offset: self.output.offset, zoffset: 0 };
+        let (slice, offset) = self.output.place();
+        let location = Location { depth: 0, slice, offset, zoffset: 0 };
         self.begin_stream()?;
         Ok(location)
     }
@@ -231,27 +232,29 @@ impl<S: Sink> ClassicWriter<S> {
         let info_size = packed_info.len() as u64;
         let digits = info_size.to_string().len() as u64;
         let size = info.listing_real_size + info_text.len() as u64 + digits;
-        let header = info_header(&self.reserved, 0o400, self.created, size);
+        let header = info_header(&listing_name(&self.reserved), 0o400, self.created, size);
         let root = b"root".to_vec();
         let header = Header { uname: root.clone(), gname: root, ..header };
         let mut packed_header = Vec::new();
         packer.pack(&header.encode(), &mut packed_header);
 
         let mut output = self.output;
+        let failed = |error| spool_error(listing.directory.as_deref())(error);
+        listing.spool.seek(SeekFrom::Start(0)).map_err(failed)?;
         output.write(&packed_header)?;
-        output.copy(&mut listing.spool, listing.directory.as_deref())?;
-        output.write(&packed_info)?;
-        output.write(&trailer::classic(info_size, padding(size)))?;
-        output.flush()?;
-        output.sink.finish_slice()?;
-        output.sink.publish()?;
+        output.copy(&mut listing.spool, failed)?;
+        let trailer = trailer::classic(info_size, padding(size));
+        output.write_uncut(&[&packed_info[..], &trailer[..]].concat())?;
+        let archive_size = output.offset();
+        let (sink, slices) = output.publish(&listing.identity)?;
         let written = Written {
-            archive_size: output.offset,
+            archive_size,
+            slices,
             identity: listing.identity,
             entries: self.entries,
             content_size: self.content_size,
         };
-        Ok((output.sink, written))
+        Ok((sink, written))
     }
 }
 

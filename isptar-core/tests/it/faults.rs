@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use isptar_core::io::FinishedSlice;
 use isptar_core::verify::{Wreck, name_whole_members};
 use isptar_core::{
     Archive, CreateOptions, Error, Event, ExtractOptions, FileSink, Limits, Observer, ReadAt,
@@ -65,14 +66,14 @@ impl Sink for FaultySink<'_> {
         self.inner.write(bytes)
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
+    fn finish_slice(&mut self, slice: &FinishedSlice) -> Result<()> {
         self.call("sync")?;
-        self.inner.finish_slice()
+        self.inner.finish_slice(slice)
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self, identity: &[u8; 32]) -> Result<()> {
         self.call("rename")?;
-        self.inner.publish()
+        self.inner.publish(identity)
     }
 
     fn own_files(&self) -> Vec<(u64, u64)> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isptar_core::{FileSink, ListingSink, Sink};
 
+use super::super::slices::SliceArgs;
 use super::super::{heading, store};
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -18,10 +19,15 @@ pub(crate) struct ListingArgs {
 
 impl ListingArgs {
     /// Begins the archive, and the listing beside it.
-    pub(super) fn sink(&self, archive: &Path, ui: &Ui) -> Result<Box<dyn Sink>, Failure> {
-        let Some(listing) = &self.save_listing else { return store::sink(archive, ui) };
+    pub(super) fn sink(
+        &self,
+        archive: &Path,
+        slices: &SliceArgs,
+        ui: &Ui,
+    ) -> Result<Box<dyn Sink>, Failure> {
+        let Some(listing) = &self.save_listing else { return slices.sink(archive, ui) };
         store::differ(archive, listing)?;
-        let sinks = ListingSink::new(store::sink(archive, ui)?, FileSink::create(listing)?);
+        let sinks = ListingSink::new(slices.sink(archive, ui)?, FileSink::create(listing)?);
         Ok(Box::new(sinks))
     }
 

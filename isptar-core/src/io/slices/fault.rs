@@ -21,4 +21,50 @@ pub enum SliceFault {
     /// There is no such file.
     #[error("is missing")]
     Missing,
+    /// It is not here, and could not be brought.
+    #[error("could not be fetched: {reason}")]
+    NotFetched {
+        /// What was said about it.
+        reason: String,
+    },
+    /// It is cut, grown, or of another archive.
+    #[error("has {actual} bytes, expected {expected}")]
+    Length {
+        /// Its length by the archive.
+        expected: u64,
+        /// Its length.
+        actual: u64,
+    },
+    /// It is another slice, or of another archive.
+    #[error("begins with {actual}, expected {expected}{}", is.map(|is| format!(": it is slice {is}")).unwrap_or_default())]
+    Head {
+        /// Its first bytes by the tables, hexadecimal.
+        expected: String,
+        /// Its first bytes.
+        actual: String,
+        /// The slice that begins so by the tables, if one does.
+        is: Option<u64>,
+    },
+    /// It is damaged, or of another archive.
+    #[error("has SHA-256 {actual}, expected {expected}")]
+    Digest {
+        /// Its digest by the tables, hexadecimal.
+        expected: String,
+        /// Its digest.
+        actual: String,
+    },
+    /// It ends an archive of another number of slices.
+    #[error("is the last of an archive of {count} slices")]
+    Last {
+        /// How many slices its archive has.
+        count: u64,
+    },
+    /// It is the last slice of another archive than the one that was written last.
+    #[error("ends the archive {actual}, expected {expected}, which was being published")]
+    Identity {
+        /// The identity in the commit file.
+        expected: String,
+        /// Its own.
+        actual: String,
+    },
 }

@@ -2,160 +2,282 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+use super::commit::{Commit, try_finish};
 use super::fault::{SliceError, SliceFault};
+use super::files::{FetchSlice, Fetcher, Files};
+use super::layout::{Place, place};
 use super::names::SliceNames;
+use super::tail::{self, Tail};
 use crate::error::{Error, Result};
+use crate::format::info::ArchiveInfo;
+use crate::format::tables;
 use crate::io::ReadAt;
 use crate::io::paths::resolve;
 
-/// Most slices that are open at a time: threads read close to each other.
-const MOST_OPEN: usize = 16;
+/// How slices are found.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct OpenSlices {
+    /// How many there are; else the one with the highest number is taken for the last.
+    pub count: Option<u64>,
+    /// What brings slices that are not here, and the directory that they are put into: at most five
+    /// at a time.
+    pub fetch: Option<(Arc<dyn FetchSlice>, PathBuf)>,
+}
 
 /// An archive as it lies in files: one, or NAME.part1, NAME.part2 and so on, read as one.
 ///
-/// Slices are opened when something in them is read.
+/// Slices are opened, and looked at, when something in them is read; those that are not needed may
+/// be missing.
 #[derive(Debug)]
 pub struct SliceSet {
-    names: SliceNames,
     /// The file of an archive that is not cut.
     whole: Option<File>,
-    slices: Vec<Slice>,
-    /// Slices that are open by their index, the one used last at the end.
-    open: Mutex<Vec<(usize, Arc<File>)>>,
-}
-
-/// Where a slice stands in the archive.
-#[derive(Debug, Clone, Copy)]
-struct Slice {
-    start: u64,
-    len: u64,
-    present: bool,
+    places: Vec<Place>,
+    files: Files,
+    /// What the tables say of slices, once they are read.
+    expected: OnceLock<Vec<tables::Slice>>,
 }
 
 impl SliceSet {
     /// Opens the archive named `path`: a regular file of that name, or slices. `None` when what is
-    /// there is a pipe or a device.
+    /// there is a pipe or a device. Where a run was killed while it gave its slices their names,
+    /// that is finished first.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when there is neither, [`Error::Slice`] when a slice is missing.
-    pub fn open(path: &Path) -> Result<Option<Self>> {
+    /// [`Error::Io`] when there is neither, [`Error::Slice`] when a slice is missing that is needed
+    /// to know where the others are.
+    pub fn open(path: &Path, options: &OpenSlices) -> Result<Option<Self>> {
         let failed = || Error::io::<io::Error>("open", path);
         let names = SliceNames::new(resolve(path).map_err(failed())?);
+        let pending = match Commit::read(&names)? {
+            Some(_) if try_finish(&names)? => None,
+            pending => pending,
+        };
+        if let Some(commit) = pending.as_ref().filter(|commit| commit.count > 1) {
+            let count = commit.count;
+            return Self::open_slices(names, pending, count, options).map(Some);
+        }
+        if pending.is_some() && names.pending(1).exists() {
+            return Self::open_whole(names.pending(1), names).map(Some);
+        }
         match std::fs::metadata(names.archive()) {
             Ok(found) if found.is_dir() => Err(failed()(io::ErrorKind::IsADirectory.into())),
             Ok(found) if !found.is_file() => Ok(None),
-            Ok(_) => Self::open_whole(names).map(Some),
+            Ok(_) => Self::open_whole(names.archive().to_path_buf(), names).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let numbers = names.numbers().unwrap_or_default();
-                if numbers.is_empty() {
-                    return Err(failed()(error));
-                }
-                Self::open_slices(names, &numbers).map(Some)
+                let highest = || names.numbers().ok()?.last().copied();
+                let count = options.count.or_else(highest).ok_or(error).map_err(failed())?;
+                Self::open_slices(names, None, count, options).map(Some)
             }
             Err(error) => Err(failed()(error)),
         }
     }
 
-    fn open_whole(names: SliceNames) -> Result<Self> {
-        let file = File::open(names.archive()).map_err(Error::io("open", names.archive()))?;
-        let len = ReadAt::size(&file).map_err(Error::io("open", names.archive()))?;
-        let slices = vec![Slice { start: 0, len, present: true }];
-        Ok(Self { names, whole: Some(file), slices, open: Mutex::default() })
+    fn open_whole(path: PathBuf, names: SliceNames) -> Result<Self> {
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let len = ReadAt::size(&file).map_err(Error::io("open", &path))?;
+        let places = vec![Place { start: 0, len, here: true }];
+        let (files, expected) = (Files::new(names, None, None), OnceLock::new());
+        Ok(Self { whole: Some(file), places, files, expected })
     }
 
-    fn open_slices(names: SliceNames, numbers: &[u64]) -> Result<Self> {
-        let mut slices = Vec::new();
-        let mut start = 0u64;
-        for &number in numbers {
-            let next = slices.len() as u64 + 1;
-            if number != next {
-                return Err(Error::Slice(missing(&names, next)));
-            }
-            let path = names.slice(number);
-            let len = std::fs::metadata(&path).map_err(Error::io("open", path))?.len();
-            slices.push(Slice { start, len, present: true });
-            start = start.saturating_add(len);
+    fn open_slices(
+        names: SliceNames,
+        pending: Option<Commit>,
+        count: u64,
+        options: &OpenSlices,
+    ) -> Result<Self> {
+        let fetcher = options.fetch.clone().map(|(fetch, to)| Fetcher::new(fetch, to));
+        let files = Files::new(names, pending, fetcher);
+        let mut lengths = Vec::new();
+        for number in 1..=count {
+            let len = files.len(number).map_err(Error::io("open", files.names().slice(number)))?;
+            lengths.push(len);
         }
-        Ok(Self { names, whole: None, slices, open: Mutex::default() })
+        let mut tail = None;
+        if lengths.contains(&None) {
+            let file = files.get(count, |_| Ok(())).map_err(|error| Error::input(0, error))?;
+            let len = ReadAt::size(&*file).map_err(|error| Error::input(0, error))?;
+            lengths.last_mut().map(|last| last.replace(len));
+            tail = tail::read(&*file)?;
+        }
+        let places = place(&lengths, tail.as_ref());
+        let places = places.map_err(|fault| Error::Slice(files.fault(count, fault)))?;
+        Ok(Self { whole: None, places, files, expected: OnceLock::new() })
     }
 
     /// Returns how many slices there are: 1 when the archive is not cut.
     pub fn count(&self) -> u64 {
-        self.slices.len() as u64
+        self.places.len() as u64
     }
 
     /// Returns where in the archive slice `number`, from 1, begins.
     pub fn start_of(&self, number: u64) -> Option<u64> {
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
-        self.slices.get(index).map(|slice| slice.start)
+        self.places.get(index).map(|place| place.start)
     }
 
     /// Returns the file of slice `number`.
     pub fn path_of(&self, number: u64) -> PathBuf {
         match &self.whole {
-            Some(_) => self.names.archive().to_path_buf(),
-            None => self.names.slice(number),
+            Some(_) => self.files.names().archive().to_path_buf(),
+            None => self.files.names().slice(number),
         }
     }
 
-    /// Returns the index of the slice that has the byte at `offset`.
-    fn index_of(&self, offset: u64) -> Option<usize> {
-        let behind = self.slices.partition_point(|slice| slice.start <= offset);
-        let index = behind.checked_sub(1)?;
-        let slice = self.slices.get(index)?;
-        (offset - slice.start < slice.len).then_some(index)
+    /// Returns the first slice of another archive that has the name of this one, which is in one
+    /// file: it is not read.
+    pub fn ignored(&self) -> Option<PathBuf> {
+        let first = self.files.names().slice(1);
+        (self.whole.is_some() && first.is_file()).then_some(first)
     }
 
-    /// Returns the open file of a slice.
-    fn file(&self, index: usize) -> io::Result<Arc<File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = open.iter().position(|(open, _)| *open == index) {
-            let used = open.remove(at);
-            let file = Arc::clone(&used.1);
-            open.push(used);
-            return Ok(file);
+    /// Returns the slices that are not here and cannot be fetched.
+    pub fn missing(&self) -> Vec<SliceError> {
+        let numbered = (1..).zip(&self.places);
+        let missing = numbered.filter(|(_, place)| !place.here && !self.files.can_fetch());
+        missing.map(|(number, _)| self.files.fault(number, SliceFault::Missing)).collect()
+    }
+
+    /// Returns the slice behind those that there are, as missing: of an archive without an end.
+    pub fn next_missing(&self) -> SliceError {
+        self.files.fault(self.count() + 1, SliceFault::Missing)
+    }
+
+    /// Returns how many bytes of the last slice may be read without touching the one before.
+    pub(crate) fn last_len(&self) -> u64 {
+        self.places.last().map_or(0, |last| last.len)
+    }
+
+    /// Checks the lengths of slices against the archive info; `size` is the length of the archive
+    /// by it.
+    pub(crate) fn check_lengths(&self, info: &ArchiveInfo, size: u64) -> Result<()> {
+        if self.count() < 2 || info.slice_size.is_none() {
+            return Ok(());
         }
-        let number = index as u64 + 1;
-        if self.slices.get(index).is_none_or(|slice| !slice.present) {
-            return Err(io::Error::other(missing(&self.names, number)));
-        }
-        let file = match File::open(self.names.slice(number)) {
-            Ok(file) => Arc::new(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(io::Error::other(missing(&self.names, number)));
-            }
-            Err(error) => return Err(error),
+        let mut lengths = vec![None; self.places.len()];
+        lengths.last_mut().map(|last| last.replace(self.last_len()));
+        let fault = |number, fault| Err(Error::Slice(self.files.fault(number, fault)));
+        let expected = match place(&lengths, Some(&Tail { info: info.clone(), size })) {
+            Ok(expected) => expected,
+            Err(wrong) => return fault(self.count(), wrong),
         };
-        if open.len() == MOST_OPEN {
-            open.remove(0);
+        for (number, (place, expected)) in (1..).zip(self.places.iter().zip(&expected)) {
+            if place.len != expected.len {
+                let (expected, actual) = (expected.len, place.len);
+                return fault(number, SliceFault::Length { expected, actual });
+            }
         }
-        open.push((index, Arc::clone(&file)));
-        Ok(file)
+        Ok(())
     }
-}
 
-fn missing(names: &SliceNames, number: u64) -> SliceError {
-    SliceError { number, path: names.slice(number), fault: SliceFault::Missing }
+    /// Learns what the tables say of slices, and checks those that are open already.
+    pub(crate) fn check_tables(&self, slices: &[tables::Slice]) -> Result<()> {
+        if self.count() < 2 {
+            return Ok(());
+        }
+        for (number, (place, slice)) in (1..).zip(self.places.iter().zip(slices)) {
+            if place.len != slice.length {
+                let (expected, actual) = (slice.length, place.len);
+                let fault = SliceFault::Length { expected, actual };
+                return Err(Error::Slice(self.files.fault(number, fault)));
+            }
+        }
+        let expected = self.expected.get_or_init(|| slices.to_vec());
+        let checked = self.files.each_open(|number, file| self.check(expected, number, file));
+        checked.map_err(|error| Error::input(0, error))
+    }
+
+    /// Checks a slice that was opened: its length, and the beginning that the tables give it.
+    fn check(&self, expected: &[tables::Slice], number: u64, file: &File) -> io::Result<()> {
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let fault = |fault| Err(io::Error::other(self.files.fault(number, fault)));
+        let (expected_len, actual) =
+            (self.places.get(index).map_or(0, |place| place.len), ReadAt::size(file)?);
+        if actual != expected_len {
+            return fault(SliceFault::Length { expected: expected_len, actual });
+        }
+        let Some(slice) = expected.get(index) else { return Ok(()) };
+        let mut head = [0; 16];
+        let len = usize::try_from(actual).unwrap_or(usize::MAX).min(head.len());
+        ReadAt::read_exact_at(file, &mut head[..len], 0)?;
+        if head == slice.head {
+            return Ok(());
+        }
+        let is = expected.iter().position(|other| other.head == head).map(|at| at as u64 + 1);
+        let (expected, actual) = (HEXLOWER.encode(&slice.head), HEXLOWER.encode(&head));
+        fault(SliceFault::Head { expected, actual, is })
+    }
+
+    /// Reads a slice and compares its digest with the one in the tables, which have none of the
+    /// last ones. `go_on` is asked between pieces.
+    pub(crate) fn check_digest(
+        &self,
+        number: u64,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let expected = self.expected.get().and_then(|slices| slices.get(index));
+        let (Some(expected), Some(place)) = (expected, self.places.get(index)) else {
+            return Ok(());
+        };
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = place.start;
+        let end = place.start.saturating_add(place.len);
+        while at < end {
+            go_on()?;
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let read = self.read_exact_at(&mut buffer[..left], at);
+            read.map_err(|source| Error::input(at, source))?;
+            digest.update(&buffer[..left]);
+            at += left as u64;
+        }
+        let actual: [u8; 32] = digest.finalize().into();
+        if actual == expected.sha256 {
+            return Ok(());
+        }
+        let (expected, actual) = (HEXLOWER.encode(&expected.sha256), HEXLOWER.encode(&actual));
+        Err(Error::Slice(self.files.fault(number, SliceFault::Digest { expected, actual })))
+    }
+
+    /// Returns the number and place of the slice that has the byte at `offset`.
+    fn place_of(&self, offset: u64) -> Option<(u64, Place)> {
+        let number = self.places.partition_point(|place| place.start <= offset);
+        let place = *self.places.get(number.checked_sub(1)?)?;
+        (offset - place.start < place.len).then_some((number as u64, place))
+    }
 }
 
 impl ReadAt for SliceSet {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         if let Some(file) = &self.whole {
-            return FileExt::read_at(file, buf, offset);
+            return ReadAt::read_at(file, buf, offset);
         }
-        let Some(index) = self.index_of(offset).filter(|_| !buf.is_empty()) else { return Ok(0) };
-        let slice = self.slices[index];
-        let within = offset - slice.start;
-        let left = usize::try_from(slice.len - within).unwrap_or(usize::MAX);
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let Some((number, place)) = self.place_of(offset) else { return Ok(0) };
+        let within = offset - place.start;
+        let left = usize::try_from(place.len - within).unwrap_or(usize::MAX);
         let len = buf.len().min(left);
-        match FileExt::read_at(&*self.file(index)?, &mut buf[..len], within)? {
+        let expected = self.expected.get().map_or(&[][..], Vec::as_slice);
+        let file = self.files.get(number, |file| self.check(expected, number, file))?;
+        match ReadAt::read_at(&*file, &mut buf[..len], within)? {
             // It is shorter than it was: what comes behind it is no continuation.
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            0 => {
+                let actual = ReadAt::size(&*file)?;
+                let fault = SliceFault::Length { expected: place.len, actual };
+                Err(io::Error::other(self.files.fault(number, fault)))
+            }
             count => Ok(count),
         }
     }
@@ -164,7 +286,7 @@ impl ReadAt for SliceSet {
         if let Some(file) = &self.whole {
             return ReadAt::size(file);
         }
-        Ok(self.slices.last().map_or(0, |last| last.start.saturating_add(last.len)))
+        Ok(self.places.last().map_or(0, |last| last.start.saturating_add(last.len)))
     }
 
     fn slices(&self) -> Option<&SliceSet> {
@@ -185,12 +307,16 @@ mod tests {
         (directory, path)
     }
 
+    fn open(path: &Path) -> Result<Option<SliceSet>> {
+        SliceSet::open(path, &OpenSlices::default())
+    }
+
     #[test]
     fn slices_are_read_as_one_however_many() {
         let bytes: Vec<u8> = (0..=255).collect();
         for size in [3, 100, 255, 256] {
             let (_directory, path) = cut(&bytes, size);
-            let set = SliceSet::open(&path).unwrap().unwrap();
+            let set = open(&path).unwrap().unwrap();
             assert_eq!(ReadAt::size(&set).unwrap(), 256);
             for (start, len) in [(0, 256), (1, 99), (99, 2), (255, 1), (250, 0)] {
                 let mut buf = vec![0; len];
@@ -207,19 +333,54 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.tgz");
         std::fs::write(&path, "abc").unwrap();
-        let set = SliceSet::open(&path).unwrap().unwrap();
+        let set = open(&path).unwrap().unwrap();
         assert_eq!((set.count(), set.start_of(1), set.path_of(1)), (1, Some(0), path));
-        assert!(SliceSet::open("/dev/null".as_ref()).unwrap().is_none());
-        assert!(matches!(SliceSet::open(directory.path()), Err(Error::Io { .. })));
+        assert!(open("/dev/null".as_ref()).unwrap().is_none());
+        assert!(matches!(open(directory.path()), Err(Error::Io { .. })));
         let gone = directory.path().join("gone");
-        assert!(matches!(SliceSet::open(&gone), Err(Error::Io { op: "open", .. })));
+        assert!(matches!(open(&gone), Err(Error::Io { op: "open", .. })));
     }
 
     #[test]
-    fn a_gap_is_named() {
+    fn a_slice_that_is_not_here_is_an_error_when_it_is_read() {
         let (_directory, path) = cut(&[7; 40], 10);
         std::fs::remove_file(SliceNames::new(path.clone()).slice(2)).unwrap();
-        let error = SliceSet::open(&path).unwrap_err().to_string();
+        let set = open(&path).unwrap().unwrap();
+        set.read_exact_at(&mut [0; 10], 0).unwrap();
+        set.read_exact_at(&mut [0; 20], 20).unwrap();
+        let error = set.read_exact_at(&mut [0; 10], 15).unwrap_err().to_string();
         assert!(error.starts_with("slice 2, ") && error.ends_with("a.tgz.part2, is missing"));
+        assert_eq!(set.missing().len(), 1);
+    }
+
+    /// Fetches what it is asked for, all the same bytes.
+    #[derive(Debug)]
+    struct Same(std::sync::Mutex<Vec<u64>>);
+
+    impl FetchSlice for Same {
+        fn fetch(&self, number: u64, name: &Path, to: &Path) -> io::Result<()> {
+            assert_eq!(name.file_name(), to.file_name());
+            self.0.lock().unwrap().push(number);
+            std::fs::write(to, [u8::try_from(number).unwrap(); 10])
+        }
+    }
+
+    #[test]
+    fn slices_are_fetched_when_they_are_read_and_a_few_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let fetch = Arc::new(Same(std::sync::Mutex::default()));
+        let to = directory.path().to_path_buf();
+        let options = OpenSlices { count: Some(9), fetch: Some((fetch.clone(), to)) };
+        let set = SliceSet::open(&directory.path().join("a.tgz"), &options).unwrap().unwrap();
+        let mut byte = [0];
+        for number in [1, 1, 2, 3, 4, 5, 5, 4, 1, 9] {
+            set.read_exact_at(&mut byte, number * 10 - 1).unwrap();
+            assert_eq!(u64::from(byte[0]), number);
+        }
+        assert_eq!(*fetch.0.lock().unwrap(), [9, 1, 2, 3, 4, 5, 1, 9]);
+        let scratch = std::fs::read_dir(&directory).unwrap().next().unwrap().unwrap();
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+        drop(set);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
     }
 }
