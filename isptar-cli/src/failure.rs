@@ -42,6 +42,14 @@ pub(crate) enum Failure {
         /// What it is called in messages.
         name: String,
     },
+    /// A slice was named instead of its archive.
+    #[error("{name} is a slice of {archive}, no archive")]
+    OneSlice {
+        /// What the slice is called in messages.
+        name: String,
+        /// What its archive would be called.
+        archive: String,
+    },
     /// A list of patterns could not be read.
     #[error("cannot read the patterns of {name}")]
     PatternFile {
@@ -189,6 +197,7 @@ impl Failure {
             | Self::Stdin(_)
             | Self::NoUser { .. }
             | Self::ActAs { .. } => Exit::Usage,
+            Self::OneSlice { .. } => Exit::Base,
             Self::Range { .. } | Self::LinkGone { .. } | Self::Tree { .. } => Exit::Incomplete,
         }
     }
@@ -211,6 +220,9 @@ impl Failure {
             Self::SameFile { .. } => "it would be written over: name another file",
             Self::ActAs { .. } => "only root can",
             Self::Exists { .. } => "--overwrite replaces it",
+            Self::OneSlice { archive, .. } => {
+                return Some(format!("name the archive: {archive}").into());
+            }
             Self::Terminal => "name a file, or redirect standard output",
             Self::NoConnection => "--via CMD runs what connects to the other side",
             Self::LinkGone { .. } => "ask for the other name, or save the input to a file",
@@ -254,6 +266,9 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
         Error::Corrupt { .. } => {
             Some("isptar verify tells what is whole, isptar repair makes an archive of it")
         }
+        Error::Slice(_) => Some(
+            "slices lie beside each other, or --fetch-slice CMD brings those that are elsewhere",
+        ),
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::TooFewHandles { .. } => Some("ulimit -n raises the limit"),
         Error::NothingStored | Error::Supply { .. } => {

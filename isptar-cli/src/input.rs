@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 
+use isptar_core::io::archive_of_slice;
 use isptar_core::path::printable;
 use isptar_core::verify::Wreck;
 use isptar_core::{Archive, Error, RangeReader, ReadAt, SliceSet, TarReader};
@@ -180,10 +181,18 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 /// Opens an archive by its listing or, when it has none, as a tar, which is told once.
 pub(crate) fn open(path: &Path, args: &OpenArgs, ui: &Ui) -> Result<Input, Failure> {
     if let Some(slices) = open_slices(path, args)? {
+        if let Some(other) = slices.0.ignored() {
+            let (name, other) = (shown(path), other.display());
+            ui.warning(&format!("{name} is read; {other} is there as well, of another archive"));
+        }
         match list(slices, path, args) {
             Ok(archive) => return Ok(Input::Listed(Box::new(archive))),
-            Err(Error::NotIsptar(_)) => {}
-            Err(error) => return Err(Failure::from(error).named(path)),
+            Err(error) => {
+                check_last_slice(path, args, &error)?;
+                if !matches!(error, Error::NotIsptar(_)) {
+                    return Err(Failure::from(error).named(path));
+                }
+            }
         }
     }
     let (tar, packing) = open_foreign(path, args)?;
@@ -221,7 +230,7 @@ pub(crate) fn list(
 /// Opens what the user says is the next base of a classic archive.
 fn classic_base(path: &Path, args: &OpenArgs) -> Result<Listed, Error> {
     let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
-    let slices = SliceSet::open(path).map_err(bad)?.ok_or_else(|| {
+    let slices = SliceSet::open(path, &args.of_base().slices()).map_err(bad)?.ok_or_else(|| {
         let source = io::Error::other("it is no file");
         bad(Error::Io { op: "open", path: path.to_owned(), source })
     })?;
@@ -229,6 +238,27 @@ fn classic_base(path: &Path, args: &OpenArgs) -> Result<Listed, Error> {
     match archive.is_listing() {
         true => Err(bad(Error::ListingAlone)),
         false => Ok(archive),
+    }
+}
+
+/// Finds out whether slices at the end are missing, when an archive was found not to be one.
+pub(crate) fn check_last_slice(path: &Path, args: &OpenArgs, error: &Error) -> Result<(), Failure> {
+    if !matches!(error, Error::NotIsptar(_)) {
+        return Ok(());
+    }
+    let Some(slices) = open_slices(path, args)? else { return Ok(()) };
+    if slices.0.is_whole() {
+        return match archive_of_slice(path) {
+            Some(archive) => Err(Failure::OneSlice { name: shown(path), archive: shown(&archive) }),
+            None => Ok(()),
+        };
+    }
+    if let Some(missing) = slices.0.missing().into_iter().next() {
+        return Err(Error::Slice(missing).into());
+    }
+    match Wreck::examine(&slices, args.limits()) {
+        Ok(wreck) if wreck.is_cut() => Err(Error::Slice(slices.0.next_missing()).into()),
+        _ => Ok(()),
     }
 }
 
@@ -257,6 +287,12 @@ pub(crate) fn open_slices(
     }
     match SliceSet::open(path, &args.slices()) {
         Ok(slices) => Ok(slices.map(Source)),
+        Err(Error::Io { source, .. })
+            if source.kind() == io::ErrorKind::NotFound && args.wants_count() =>
+        {
+            let text = "no slice is here: --slices N must say how many there are to be fetched";
+            Err(Failure::Usage(text))
+        }
         Err(Error::Io { source, .. }) => Err(failed(path)(source)),
         Err(error) => Err(error.into()),
     }

@@ -75,6 +75,7 @@ pub fn convert<R: Read>(
     }
     let (_, written) = writer.finish()?;
     report.archive_size = written.archive_size;
+    report.slices = written.slices;
     report.identity = Some(written.identity);
     Ok(report)
 }

@@ -59,6 +59,8 @@ struct Facts {
     /// It is a listing alone.
     is_listing: bool,
     bases: Vec<BaseFacts>,
+    /// How many slices it is in, and how many of these are not here.
+    slices: Option<(u64, u64)>,
 }
 
 /// What is known of a base.
@@ -182,6 +184,10 @@ impl Facts {
             is_listing: archive.is_listing(),
             bases: BaseFacts::of(archive),
             parts: parts_of(archive)?.into_iter().map(|part| part.name).collect(),
+            slices: archive
+                .slices()
+                .filter(|set| !set.is_whole())
+                .map(|set| (set.count(), set.missing().len() as u64)),
         })
     }
 
@@ -231,12 +237,17 @@ impl Facts {
             _ => None,
         };
         let created = self.created.and_then(|created| i64::try_from(created).ok());
+        let slices = self.slices.map(|(count, missing)| match missing {
+            0 => count.to_string(),
+            missing => format!("{count}, {missing} of them missing"),
+        });
         let rows = [
             ("archive", Some(self.name.clone())),
             ("kind", Some(kind)),
             ("entries", Some(self.entries.to_string())),
             ("contents", Some(bytes(self.content_size))),
             ("size", self.archive_size.map(bytes)),
+            ("slices", slices),
             ("ratio", self.archive_size.map(|size| percent(size, self.content_size))),
             ("listing", listing.or_else(|| Some("none".into()))),
             ("identity", self.identity.as_ref().map(digest_text)),
@@ -294,6 +305,10 @@ impl Facts {
         if let Some(tool) = &self.tool {
             object.insert("tool".into(), tool.as_str().into());
         }
+        if let Some((count, missing)) = self.slices {
+            object.insert("slices".into(), count.into());
+            object.insert("slices_missing".into(), missing.into());
+        }
         object.insert("incomplete".into(), self.incomplete.into());
         if self.is_listing {
             object.insert("listing_alone".into(), true.into());
@@ -326,6 +341,7 @@ mod tests {
             incomplete: true,
             is_listing: false,
             bases: Vec::new(),
+            slices: Some((7, 2)),
         }
     }
 
@@ -337,6 +353,7 @@ kind:       isptar archive, format 2
 entries:    12
 contents:   10.0 KiB (10240 bytes)
 size:       1.0 KiB (1024 bytes)
+slices:     7, 2 of them missing
 ratio:      10.0 %
 listing:    600 bytes, 2.0 KiB of text
 identity:   AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA

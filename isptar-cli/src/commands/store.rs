@@ -164,6 +164,9 @@ pub(crate) fn summary(report: &CreateReport, dry_run: bool, base: Option<&str>) 
         let archive = size(report.archive_size);
         format!("stored {members}, {} in {archive}", size(report.bytes))
     };
+    if report.slices > 1 {
+        text.push_str(&format!(", {} slices", report.slices));
+    }
     if let Some(base) = base {
         let (unchanged, deleted) = (report.unchanged, report.deleted);
         text.push_str(&format!(", {unchanged} unchanged since {base}, {deleted} deleted"));
@@ -215,6 +218,7 @@ pub(crate) fn summary_json(command: &str, report: &CreateReport, dry_run: bool) 
         object.insert("dry_run".into(), true.into());
     } else {
         object.insert("archive_size".into(), report.archive_size.into());
+        object.insert("slices".into(), report.slices.into());
     }
     if let Some(identity) = &report.identity {
         object.insert("identity".into(), digest_text(identity).into());

@@ -58,7 +58,8 @@ Examples:
 Exit status:
   0  everything that was looked at is whole
   3  members are damaged or missing, or there is what no entry speaks of
-  4  not an archive, or its listing or what is around it is damaged";
+  4  not an archive, or its listing or what is around it is damaged
+  5  slices are missing or wrong";
 
 /// What was verified, and what is to be said of it beside the report.
 struct Verified {
@@ -143,6 +144,7 @@ fn wreck(
     ui: &Ui,
 ) -> Result<Option<Verified>, Failure> {
     let (path, limits) = (&args.archive, args.open.limits());
+    input::check_last_slice(path, &args.open, &error)?;
     let Some(file) = input::open_slices(path, &args.open)? else { return Err(error.into()) };
     let wreck = Wreck::examine(&file, limits)?;
     if !wreck.begins_as_ours && wreck.behind.is_none() {
@@ -179,6 +181,10 @@ fn exit_of(report: &VerifyReport) -> Exit {
     let VerifyReport { damaged, strays, unnamed, missing, .. } = *report;
     let bases = Exit::Base.when(report.missing_bases);
     let members = damaged.saturating_add(strays).saturating_add(unnamed).saturating_add(missing);
+    if report.slices > 0 {
+        // Whatever else is wrong comes of that.
+        return Exit::Base;
+    }
     Exit::NotAnArchive.when(report.beyond).max(bases).max(Exit::Incomplete.when(members))
 }
 
@@ -192,6 +198,7 @@ fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
         (report.strays, "not in the listing"),
         (report.unnamed, "damaged where no name is known"),
         (report.beyond, "damaged beyond the members"),
+        (report.slices, "slices missing or wrong"),
         (report.missing, "not found"),
         (report.lost, "lost when archived"),
         (report.missing_bases, "bases missing or wrong"),
@@ -226,6 +233,7 @@ fn summary_json(report: &VerifyReport, quick: bool, unlisted: bool) -> json::Obj
         ("strays", report.strays),
         ("unnamed", report.unnamed),
         ("beyond", report.beyond),
+        ("slices", report.slices),
         ("missing", report.missing),
         ("lost", report.lost),
         ("in_bases", report.in_bases),

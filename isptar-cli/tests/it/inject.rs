@@ -267,6 +267,59 @@ fn create_may_be_killed_at_any_call() {
     assert!(kills > 40 && old > 40 && wrecks > 0);
 }
 
+/// Checks that `out/a.tar.gz`, in slices, is the old archive or the new one, and returns whether it is
+/// the old one.
+fn check_slices(world: &World, what: &str) -> bool {
+    let listed = world.run(&["ls", "-q", "out/a.tar.gz"]).with_status(0);
+    world.run(&["verify", "-q", "out/a.tar.gz"]).with_status(0);
+    let lines = listed.text().lines().count();
+    assert!(lines == 3 || lines == 10, "{what}: {lines} members");
+    lines == 3
+}
+
+#[test]
+fn create_in_slices_may_be_killed_at_any_call() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let world = world();
+    world.file("old/tree/a", &noise(700_000, 5));
+    world.file("old/tree/b", &noise(700_000, 6));
+    let slices = ["--slice-size", "300K", "--slice-sha256"];
+    let put_old = || {
+        let _none = fs::remove_dir_all(world.path("out"));
+        fs::create_dir(world.path("out")).unwrap();
+        let args = ["create", "-q", "--slice-size", "100K", "-C", "old", "out/a.tar.gz", "tree"];
+        world.run(&args).with_status(0);
+    };
+    let args = [&CREATE[..1], &slices, &CREATE[1..]].concat();
+    put_old();
+    let calls = calls(&world, &args);
+    let (mut kills, mut old) = (0, 0);
+    let mut moments = moments(&calls, 3);
+    // The renames and removals of publishing are all met.
+    for call in ["rename", "unlink"] {
+        let count = calls.get(call).copied().unwrap_or_default();
+        moments.retain(|(other, _)| other != call);
+        moments.extend((1..=count).map(|at| (call.to_owned(), at)));
+    }
+    for (call, at) in moments {
+        let what = format!("killed at {call} {at}");
+        put_old();
+        let Some(done) = inject(&world, &call, "signal=KILL", at, &args) else { continue };
+        kills += 1;
+        assert_eq!(done.status, -9, "{what}");
+        old += u32::from(check_slices(&world, &what));
+        world.run(&args).with_status(0);
+        assert!(!check_slices(&world, &what));
+        let names = world.names("out");
+        assert!(names.iter().all(|name| name.contains(".part") && !name.ends_with('~')), "{what}");
+        assert_eq!(names.len() % 2, 0, "{what}: {names:?}");
+    }
+    eprintln!("create in slices: {kills} kills, {old} left the old archive");
+    assert!(kills > 60 && old > 30 && old < kills);
+}
+
 #[test]
 fn create_clears_up_when_it_is_asked_to_stop_at_any_call() {
     if !have(&["strace"]) {

@@ -26,7 +26,7 @@ use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, Entry, Kind};
 use crate::format::info::ArchiveInfo;
 use crate::format::tables::Tables;
-use crate::io::ReadAt;
+use crate::io::{ReadAt, SliceSet};
 use crate::limits::Limits;
 use crate::path::MemberPath;
 use lines::{Lines, Next};
@@ -105,6 +105,11 @@ impl<R: ReadAt> Archive<R> {
     /// Returns the length of the archive in bytes.
     pub fn size(&self) -> u64 {
         self.source.len()
+    }
+
+    /// Returns the slices that the archive lies in, when it was opened from a [`SliceSet`].
+    pub fn slices(&self) -> Option<&SliceSet> {
+        self.source.slices()
     }
 
     /// Returns whether the original program made the archive.

@@ -131,6 +131,8 @@ pub struct CreateReport {
     pub bytes: u64,
     /// Length of the archive; 0 for a dry run.
     pub archive_size: u64,
+    /// How many slices it is in; 0 for a dry run.
+    pub slices: u64,
     /// The archive's identity; absent for a dry run.
     pub identity: Option<[u8; 32]>,
     /// Files that changed while they were read.

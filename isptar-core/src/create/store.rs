@@ -383,6 +383,7 @@ impl<W: Layout> Store<W> {
         }
         let written = self.writer.finish()?;
         self.report.archive_size = written.archive_size;
+        self.report.slices = written.slices;
         self.report.identity = Some(written.identity);
         Ok(self.report)
     }

@@ -12,7 +12,7 @@ use super::gap::{Gap, surplus};
 use super::survey::Survey;
 use super::tell::Tell;
 use super::tiles::Tiles;
-use super::{VerifyOptions, VerifyReport, classic, frame};
+use super::{VerifyOptions, VerifyReport, classic, frame, slices};
 use crate::archive::{Archive, ChunkReader, Front, Rereads};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
@@ -57,6 +57,7 @@ pub(super) fn verify<R: ReadAt>(
     observer: &mut dyn Observer,
 ) -> Result<VerifyReport> {
     let mut tell = Tell::new(observer);
+    slices::check(archive, !options.quick && selection.is_everything(), &mut tell)?;
     let survey = Survey::take(archive, selection, &mut tell)?;
     // The members of a listing alone are elsewhere.
     let quick = options.quick || archive.is_listing();

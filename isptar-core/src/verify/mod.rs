@@ -9,6 +9,7 @@ mod gap;
 mod job;
 mod links;
 mod sequential;
+mod slices;
 mod survey;
 mod tell;
 mod tiles;
@@ -59,6 +60,8 @@ pub struct VerifyReport {
     pub unnamed: u64,
     /// What is wrong beyond the members: prologue, listing, tables, archive info, `.backup.info`.
     pub beyond: u64,
+    /// Slices that are missing, or are not what the tables say.
+    pub slices: u64,
     /// Things asked for that the listing does not have.
     pub missing: u64,
     /// Entries of what could not be stored when the archive was made.
@@ -81,14 +84,8 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Returns whether nothing is wrong.
     pub fn is_good(&self) -> bool {
-        let bad = [
-            self.damaged,
-            self.strays,
-            self.unnamed,
-            self.beyond,
-            self.missing,
-            self.missing_bases,
-        ];
+        let Self { damaged, strays, unnamed, beyond, slices, missing, missing_bases, .. } = *self;
+        let bad = [damaged, strays, unnamed, beyond, slices, missing, missing_bases];
         bad.iter().all(|&count| count == 0)
     }
 }
@@ -102,6 +99,9 @@ impl VerifyReport {
 ///    fill all that is between, so that none is there that no entry speaks of;
 /// 4. the members that `selection` means: every stream, header against entry, digest, and that
 ///    nothing else is in their streams.
+///
+/// Of an archive in slices, it is looked first whether all are there and, unless the run is quick
+/// or only some members are meant, whether they have the digests that the tables give them.
 ///
 /// Members in bases are read there as well. What else a base holds is for a job of its own.
 ///

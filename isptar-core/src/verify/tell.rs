@@ -73,6 +73,12 @@ impl<'a> Tell<'a> {
         self.observer.event(Event::Damaged { range: 0..0, error });
     }
 
+    /// Tells of a slice that is missing or wrong.
+    pub(super) fn slice(&mut self, range: Range<u64>, error: &Error) {
+        self.report.slices += 1;
+        self.observer.event(Event::Damaged { range, error });
+    }
+
     /// Tells of damage that may have cost any number of members.
     pub(super) fn unnamed(&mut self, range: Range<u64>, error: &Error) {
         self.report.unnamed += 1;

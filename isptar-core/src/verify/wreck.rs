@@ -87,6 +87,12 @@ impl Wreck {
         Ok(Self { begins_as_ours, behind, has_trailer, trailer_is_damaged })
     }
 
+    /// Returns whether it begins as an archive of ours and nothing is to be seen of an end.
+    pub fn is_cut(&self) -> bool {
+        let has_end = self.has_trailer || self.trailer_is_damaged || self.behind.is_some();
+        self.begins_as_ours && !has_end
+    }
+
     /// Returns what is wrong, in a few words, if that is known beyond what opening said.
     pub fn diagnosis(&self) -> Option<String> {
         match self.behind {

@@ -236,7 +236,7 @@ mod tests {
 
     fn written(size: Option<u64>, data: usize, uncut: usize) -> Vec<(Vec<u8>, FinishedSlice)> {
         let mut output = Output::new(Slices { size, ..Slices::default() });
-        let bytes: Vec<u8> = (0..data).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(data).collect();
         for piece in bytes.chunks(70_000) {
             output.write(piece).unwrap();
         }

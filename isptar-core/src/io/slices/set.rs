@@ -114,6 +114,11 @@ impl SliceSet {
         Ok(Self { whole: None, places, files, expected: OnceLock::new() })
     }
 
+    /// Returns whether the archive is one file.
+    pub fn is_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
     /// Returns how many slices there are: 1 when the archive is not cut.
     pub fn count(&self) -> u64 {
         self.places.len() as u64
