@@ -16,7 +16,7 @@ pub(super) struct Place {
 /// it was not written in slices.
 pub(super) fn count(tail: &Tail, last: u64) -> Option<u64> {
     let size = tail.info.slice_size.filter(|&size| size > 0)?;
-    tail.size.checked_sub(last).map(|before| 1 + before.div_ceil(size))
+    tail.size.checked_sub(last).map(|before| before.div_ceil(size).saturating_add(1))
 }
 
 /// Places slices of which those without a length are not here. What is known of the others is in
