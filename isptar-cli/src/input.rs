@@ -230,10 +230,11 @@ pub(crate) fn list(
 /// Opens what the user says is the next base of a classic archive.
 fn classic_base(path: &Path, args: &OpenArgs) -> Result<Listed, Error> {
     let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
-    let slices = SliceSet::open(path, &args.of_base().slices()).map_err(bad)?.ok_or_else(|| {
-        let source = io::Error::other("it is no file");
-        bad(Error::Io { op: "open", path: path.to_owned(), source })
-    })?;
+    let slices =
+        SliceSet::open_with(path, &args.of_base().slices()).map_err(bad)?.ok_or_else(|| {
+            let source = io::Error::other("it is no file");
+            bad(Error::Io { op: "open", path: path.to_owned(), source })
+        })?;
     let archive = Archive::open_with(Source(slices), args.limits()).map_err(bad)?;
     match archive.is_listing() {
         true => Err(bad(Error::ListingAlone)),
@@ -285,7 +286,7 @@ pub(crate) fn open_slices(
     if is_stdin(path) {
         return Ok(None);
     }
-    match SliceSet::open(path, &args.slices()) {
+    match SliceSet::open_with(path, &args.slices()) {
         Ok(slices) => Ok(slices.map(Source)),
         Err(Error::Io { source, .. })
             if source.kind() == io::ErrorKind::NotFound && args.wants_count() =>

@@ -54,7 +54,16 @@ impl SliceSet {
     ///
     /// [`Error::Io`] when there is neither, [`Error::Slice`] when a slice is missing that is needed
     /// to know where the others are.
-    pub fn open(path: &Path, options: &OpenSlices) -> Result<Option<Self>> {
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        Self::open_with(path, &OpenSlices::default())
+    }
+
+    /// Opens an archive of which more is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with(path: &Path, options: &OpenSlices) -> Result<Option<Self>> {
         let failed = || Error::io::<io::Error>("open", path);
         let names = SliceNames::new(resolve(path).map_err(failed())?);
         let pending = match Commit::read(&names)? {
@@ -312,16 +321,12 @@ mod tests {
         (directory, path)
     }
 
-    fn open(path: &Path) -> Result<Option<SliceSet>> {
-        SliceSet::open(path, &OpenSlices::default())
-    }
-
     #[test]
     fn slices_are_read_as_one_however_many() {
         let bytes: Vec<u8> = (0..=255).collect();
         for size in [3, 100, 255, 256] {
             let (_directory, path) = cut(&bytes, size);
-            let set = open(&path).unwrap().unwrap();
+            let set = SliceSet::open(&path).unwrap().unwrap();
             assert_eq!(ReadAt::size(&set).unwrap(), 256);
             for (start, len) in [(0, 256), (1, 99), (99, 2), (255, 1), (250, 0)] {
                 let mut buf = vec![0; len];
@@ -338,19 +343,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.tgz");
         std::fs::write(&path, "abc").unwrap();
-        let set = open(&path).unwrap().unwrap();
+        let set = SliceSet::open(&path).unwrap().unwrap();
         assert_eq!((set.count(), set.start_of(1), set.path_of(1)), (1, Some(0), path));
-        assert!(open("/dev/null".as_ref()).unwrap().is_none());
-        assert!(matches!(open(directory.path()), Err(Error::Io { .. })));
+        assert!(SliceSet::open("/dev/null".as_ref()).unwrap().is_none());
+        assert!(matches!(SliceSet::open(directory.path()), Err(Error::Io { .. })));
         let gone = directory.path().join("gone");
-        assert!(matches!(open(&gone), Err(Error::Io { op: "open", .. })));
+        assert!(matches!(SliceSet::open(&gone), Err(Error::Io { op: "open", .. })));
     }
 
     #[test]
     fn a_slice_that_is_not_here_is_an_error_when_it_is_read() {
         let (_directory, path) = cut(&[7; 40], 10);
         std::fs::remove_file(SliceNames::new(path.clone()).slice(2)).unwrap();
-        let set = open(&path).unwrap().unwrap();
+        let set = SliceSet::open(&path).unwrap().unwrap();
         set.read_exact_at(&mut [0; 10], 0).unwrap();
         set.read_exact_at(&mut [0; 20], 20).unwrap();
         let error = set.read_exact_at(&mut [0; 10], 15).unwrap_err().to_string();
@@ -376,7 +381,7 @@ mod tests {
         let fetch = Arc::new(Same(std::sync::Mutex::default()));
         let to = directory.path().to_path_buf();
         let options = OpenSlices { count: Some(9), fetch: Some((fetch.clone(), to)) };
-        let set = SliceSet::open(&directory.path().join("a.tgz"), &options).unwrap().unwrap();
+        let set = SliceSet::open_with(&directory.path().join("a.tgz"), &options).unwrap().unwrap();
         let mut byte = [0];
         for number in [1, 1, 2, 3, 4, 5, 5, 4, 1, 9] {
             set.read_exact_at(&mut byte, number * 10 - 1).unwrap();
