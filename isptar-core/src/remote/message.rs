@@ -33,7 +33,7 @@ pub struct ServerHello {
     pub digests: bool,
     /// Offers shall have the fingerprints of extended attributes.
     pub attributes: bool,
-    /// Files that the server writes or reads, by device and inode number: they count on its own
+    /// Files that the server writes or will replace, by device and inode number: they count on its own
     /// machine.
     pub own_files: Vec<(u64, u64)>,
 }
