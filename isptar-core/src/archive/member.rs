@@ -89,6 +89,12 @@ impl<'a, R: ReadAt> Member<'a, R> {
         }
         let home = archive.home(entry)?;
         let shelf = Shelf::of(previous);
+        if (home.dialect, archive.dialect) == (Dialect::Classic, Dialect::Isptar) && !entry.data {
+            // A location in a classic archive is otherwise meant.
+            let (path, range) = (entry.path.clone(), entry.claimed_range());
+            let kind = FormatError::Missing("data");
+            return Err(Error::CorruptMember { path, range, kind });
+        }
         let opened = match home.dialect {
             Dialect::Classic => Self::open_classic(archive, home, entry, shelf),
             Dialect::Isptar => Self::open_ours(archive, home, entry, shelf, reading),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, FormatError, Result};
 use crate::format::BLOCK;
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Entry, Kind, Location};
 use crate::format::member::MemberHeader;
 use crate::format::tables::Base;
 use crate::limits::{LimitName, Limits};
@@ -46,6 +46,15 @@ fn check_place(scope: Scope<'_>, entry: &Entry) -> Result<(), FormatError> {
     if scope.is_classic {
         return Ok(());
     }
+    if location.depth > 0 {
+        let known = scope.bases.iter().any(|base| base.depth == location.depth);
+        if !known {
+            return Err(FormatError::Missing("base of the location"));
+        }
+    }
+    if entry.data {
+        return check_data(entry, location);
+    }
     if location.slice != 1 {
         return Err(FormatError::mismatch("slice of a location", 1, location.slice));
     }
@@ -61,18 +70,24 @@ fn check_place(scope: Scope<'_>, entry: &Entry) -> Result<(), FormatError> {
     if !actual.is_multiple_of(BLOCK as u64) {
         return Err(FormatError::mismatch("offset in a group", "whole blocks", actual));
     }
-    if location.depth > 0 {
-        let known = scope.bases.iter().any(|base| base.depth == location.depth);
-        if !known {
-            return Err(FormatError::Missing("base of the location"));
-        }
-    }
     let len = entry.packed.filter(|&len| len > 0).ok_or(FormatError::Missing("packed"))?;
     let Some(end) = scope.data_end else { return Ok(()) };
     let offset = location.offset;
     match offset.checked_add(len) {
         Some(member_end) if member_end <= end => Ok(()),
         _ => Err(FormatError::OutOfBounds { what: "member", offset, len, end }),
+    }
+}
+
+/// Checks what is said of a file whose data is in a classic base: reading it tells the rest.
+fn check_data(entry: &Entry, location: Location) -> Result<(), FormatError> {
+    let is_file = matches!(entry.kind, Kind::File { size } if size > 0);
+    if !is_file || location.depth == 0 {
+        return Err(FormatError::mismatch("data", "a file with data in a base", entry.kind.noun()));
+    }
+    match (entry.packed, &entry.chunks) {
+        (None, None) => Ok(()),
+        _ => Err(FormatError::mismatch("packed size of data in a classic base", "absent", "there")),
     }
 }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use isptar_core::format::text;
 use isptar_core::rewrite::select_part;
 use isptar_core::{
-    Archive, Entry, Error, ExtractOptions, Kind, RangeReader, ReadAt, Selection, SliceSet,
-    VerifyOptions, extract, verify,
+    Archive, BaseListing, CreateOptions, Entry, Error, ExtractOptions, Extras, Kind, RangeReader,
+    ReadAt, Selection, SliceSet, VerifyOptions, WriteSink, create_with, extract, verify,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -149,7 +149,7 @@ fn reading_from_front_to_back_gives_the_same_files() {
 /// Extracts and returns the sums of all files below the target.
 fn extracted(archive: &Archive<SliceSet>, target: &Path) -> Sums {
     let mut options = ExtractOptions::default();
-    options.owner = false;
+    options.owner = rustix::process::geteuid().is_root();
     let everything = Selection::default();
     let report = extract(archive, &everything, target, &options, &mut ()).unwrap();
     assert_eq!(report.failed, 0, "{report:?}");
@@ -238,6 +238,50 @@ fn a_part_is_read_alone() {
     let error = select_part(&mut merged, b"v3").unwrap_err();
     assert_eq!(error.to_string(), "part v3: the archive has no such part but .v0, -v2");
     assert!(matches!(select_part(&mut open("base.tgz"), b"v3"), Err(Error::NoParts)));
+}
+
+/// An archive of ours on a classic base: files that did not change are in the base, whose listing
+/// does not say so much that anything else could be.
+#[test]
+fn archives_of_ours_on_classic_bases_are_read() {
+    for (name, base_name) in [("base.tgz", "base.tgz"), ("basesl.tgz", "basesl.tgz")] {
+        let (world, base) = (tempfile::tempdir().unwrap(), open(name));
+        let tree = world.path().join("tree");
+        let before = extracted(&base, &tree);
+        // Reading the sums has changed modes, which counts as a change; so has this the content.
+        for entry in entries(&base) {
+            let mode = fs::Permissions::from_mode(entry.mode);
+            if matches!(entry.kind, Kind::File { .. }) {
+                fs::set_permissions(tree.join(entry.path.to_string()), mode).unwrap();
+            }
+        }
+        fs::write(tree.join("small/d/f3"), "changed").unwrap();
+        let mut options = CreateOptions::default();
+        options.directory = tree.clone();
+        let (mut bytes, mut extras) = (Vec::new(), Extras::default());
+        extras.set_base(BaseListing::of(&base, base_name.as_bytes()).unwrap());
+        let mut sink = WriteSink::new(&mut bytes);
+        create_with(&mut sink, &["small".into()], &options, extras, &mut ()).unwrap();
+
+        let path = world.path().join("new.tar.gz");
+        fs::write(&path, bytes).unwrap();
+        let mut new = Archive::open(SliceSet::open(&path).unwrap().unwrap()).unwrap();
+        let carried = entries(&new).iter().filter(|entry| entry.data).count();
+        // f1 has two names, and the owner is root's.
+        assert_eq!(carried, if rustix::process::geteuid().is_root() { 7 } else { 0 }, "{name}");
+        if carried > 0 {
+            let file = new.find(&"small/p.jpg".into()).unwrap().unwrap();
+            assert!(matches!(read(&new, &file), Err(Error::NoBase { .. })));
+        }
+        new.attach_bases(vec![open(name)]).unwrap();
+        let mut expected = before;
+        expected.insert(b"small/d/f3".to_vec(), sum(b"changed"));
+        assert_eq!(sums_of(&new, &entries(&new)), expected, "{name}");
+        let (everything, verifying) = (Selection::default(), VerifyOptions::default());
+        let report = verify(&new, &everything, &verifying, &mut ()).unwrap();
+        assert_eq!(report.damaged, 0, "{name}: {report:?}");
+        assert_eq!(extracted(&new, &world.path().join("out")), expected, "{name}");
+    }
 }
 
 /// What the original's option -T writes has no listing.
