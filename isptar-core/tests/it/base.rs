@@ -1,15 +1,16 @@
 //! Incremental archives: what is stored on a base, and what is left to it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, FileTimes, OpenOptions};
 use std::num::NonZero;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use isptar_core::{
-    Archive, BaseListing, CreateOptions, CreateReport, Entry, Error, Event, Extras, Kind,
-    MemberHeader, Observer, WriteSink, create, create_with,
+    Archive, ArchiveWriter, BaseListing, CreateOptions, CreateReport, Details, Entry, Error, Event,
+    Extras, Kind, MemberHeader, Observer, Timestamp, WriteSink, WriterOptions, create, create_with,
 };
 
 use super::support::{entries, noise};
@@ -451,4 +452,84 @@ fn members_from_elsewhere_replace_those_of_the_base() {
     assert_eq!(made.told.deleted, ["c/dump.001", "c/dump.002"]);
     assert_eq!(made.report.unchanged, 5);
     assert_eq!(entries(&made.open()).len(), 6);
+}
+
+/// Removes a file when the job asks the fourth time whether it shall stop: after it was found, and
+/// before it is opened.
+struct Remover {
+    asked: Cell<u32>,
+    path: PathBuf,
+}
+
+impl Observer for Remover {
+    fn cancelled(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        if self.asked.get() == 4 {
+            fs::remove_file(&self.path).unwrap();
+        }
+        false
+    }
+}
+
+#[test]
+fn what_vanishes_keeps_what_the_base_knows() {
+    let tree = tempfile::tempdir().unwrap();
+    let path = tree.path().join("a");
+    fs::write(&path, "as it was").unwrap();
+    let options = options(tree.path());
+    let base = full(&options);
+    fs::write(&path, "as it is now").unwrap();
+    let archive = base.open();
+    let mut extras = Extras::default();
+    extras.set_base(BaseListing::of(&archive, b"base").unwrap());
+    let mut bytes = Vec::new();
+    let mut remover = Remover { asked: Cell::new(0), path };
+    let sink = &mut WriteSink::new(&mut bytes);
+    let report = create_with(sink, &[".".into()], &options, extras, &mut remover).unwrap();
+    assert_eq!((report.vanished, report.kept), (1, 1));
+    let entry = Archive::open(bytes).unwrap().find(&"a".into()).unwrap().unwrap();
+    let old = base.entry("a");
+    assert_eq!(entry.lost.as_deref(), Some("vanished"));
+    assert_eq!((&entry.kind, entry.mtime, entry.digest), (&old.kind, old.mtime, old.digest));
+    assert_eq!(entry.location.unwrap().depth, 1);
+}
+
+#[test]
+fn bases_in_any_order_are_sorted() {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |name: &str| tree.path().join(name);
+    let mut bytes = Vec::new();
+    let mut writer_options = WriterOptions::default();
+    (writer_options.sorted, writer_options.created) = (false, Some(LATER));
+    let sink = WriteSink::new(&mut bytes);
+    let mut writer = ArchiveWriter::new(sink, &writer_options).unwrap();
+    let mut add = |name: &str, content: &[u8]| {
+        fs::write(at(name), content).unwrap();
+        touch(&at(name), 1_000_000_000);
+        let stat = fs::metadata(at(name)).unwrap();
+        let size = content.len() as u64;
+        let mut header = MemberHeader::new(name, Kind::File { size });
+        header.mode = stat.permissions().mode() & 0o7777;
+        (header.uid, header.gid) = (u64::from(stat.uid()), u64::from(stat.gid()));
+        header.mtime = Timestamp::new(1_000_000_000, 0);
+        writer.append(&header, Details::default(), content).unwrap();
+    };
+    add("c", b"another c");
+    add("b", b"content of b");
+    add("a", b"content of a");
+    add("c", b"content of c");
+    writer.finish().unwrap();
+    let base = Made { bytes, report: CreateReport::default(), told: Told::default() };
+    assert!(!base.open().info().sorted);
+    let made = try_on(&base, &["a", "b", "c"], &options(tree.path())).unwrap();
+    assert_eq!((made.report.members, made.report.unchanged), (0, 3));
+    assert_eq!(made.entry("c").packed, base.entry("c").packed);
+    // A time between two seconds may hide a change: the content tells.
+    let name = at("b");
+    fs::write(&name, "CONTENT of b").unwrap();
+    let time = UNIX_EPOCH + Duration::new(1_000_000_000, 5);
+    let file = OpenOptions::new().write(true).open(&name).unwrap();
+    file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    let made = try_on(&base, &["a", "b", "c"], &options(tree.path())).unwrap();
+    assert_eq!(made.why(), [("b", "content")]);
 }
