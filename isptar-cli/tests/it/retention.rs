@@ -188,14 +188,19 @@ fn assert_same(expected: &BTreeMap<PathBuf, String>, actual: &BTreeMap<PathBuf, 
     assert!(extra.is_empty(), "{extra:?}");
 }
 
-/// Restores a chain by GNU tar, in order, and compares all but what was deleted and the times of
-/// directories; whole seconds of times are all that tar knows.
+/// Restores a chain by GNU tar, in order, as README says, and compares all but what was deleted and
+/// the times of directories; whole seconds of times are all that tar knows.
 fn check_by_tar(world: &World, chain: &[String], expected: &BTreeMap<PathBuf, String>) {
-    let script = chain
-        .iter()
-        .map(|name| format!("tar --recursive-unlink --no-same-owner -p -xzf {name} -C by-tar && "));
-    let script: String = script.collect();
-    let done = world.script(&format!("rm -rf by-tar; mkdir by-tar; {script} rm by-tar/.backup*"));
+    let chain = chain.join(" ");
+    // A directory that has become something else stays in tar's way.
+    let done = world.script(&format!(
+        "rm -rf by-tar && mkdir by-tar && cd by-tar && for archive in {chain}; do
+            tar --quoting-style=literal -tzf ../$archive | grep -v '/$' | while IFS= read -r name; do
+                if [ -d \"$name\" ] && [ ! -L \"$name\" ]; then rm -r \"$name\"; fi
+            done
+            tar --no-same-owner -pxzf ../$archive || exit
+        done; rm .backup.info"
+    ));
     assert_eq!(done.err, "");
     done.with_status(0);
     let restored = picture(&world.path("by-tar"));
