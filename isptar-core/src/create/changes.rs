@@ -42,7 +42,7 @@ pub(super) struct Changes<'b> {
 enum Place {
     /// Nothing new.
     Start,
-    Found(Box<Found>),
+    Found(Found),
     /// Something that cannot be looked at.
     Missed(MemberPath),
     /// What comes from elsewhere.
@@ -137,10 +137,10 @@ impl<'b> Changes<'b> {
             match std::mem::replace(&mut self.place, Place::Start) {
                 Place::Found(found) => {
                     let Some(base) = &mut self.base else {
-                        let item = items.next(*found, report, observer).map(Box::new);
+                        let item = items.next(found, report, observer).map(Box::new);
                         return Ok(Some(item.map_or(Change::Nothing, Change::Item)));
                     };
-                    return base.settle(*found, items, report, observer).map(Some);
+                    return base.settle(found, items, report, observer).map(Some);
                 }
                 Place::Missed(path) => {
                     if let Some(base) = &mut self.base {
@@ -152,7 +152,7 @@ impl<'b> Changes<'b> {
                 Place::End => return Ok(None),
                 Place::Start => {
                     self.place = match walk.step(observer)? {
-                        Step::Found(found) => Place::Found(Box::new(found)),
+                        Step::Found(found) => Place::Found(found),
                         Step::Missed(path) => Place::Missed(path),
                         Step::Nothing => return Ok(Some(Change::Nothing)),
                         Step::End => Place::End,

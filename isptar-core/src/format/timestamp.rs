@@ -63,7 +63,32 @@ impl Timestamp {
 
     /// Appends `SECONDS[.FRACTION]`, without trailing zeros.
     pub fn encode(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.to_string().as_bytes());
+        let (sign, seconds, nanos) = self.parts();
+        out.extend_from_slice(sign.as_bytes());
+        text::push_decimal(seconds, out);
+        if nanos > 0 {
+            // A one before them keeps the zeros that they begin with.
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(NANOS.saturating_add(nanos)).as_bytes();
+            let fraction = digits.get(1..).unwrap_or_default();
+            let len = fraction
+                .iter()
+                .rposition(|&digit| digit != b'0')
+                .map_or(0, |at| at.saturating_add(1));
+            out.push(b'.');
+            out.extend_from_slice(fraction.get(..len).unwrap_or_default());
+        }
+    }
+
+    /// Returns the sign, the whole seconds and the nanoseconds of the number.
+    fn parts(self) -> (&'static str, i64, u32) {
+        // -2 s and 0.75 s after it is written -1.25; the complement of a negative number is not
+        // negative, and never overflows.
+        if self.nanos > 0 && self.seconds < 0 {
+            ("-", !self.seconds, NANOS.saturating_sub(self.nanos))
+        } else {
+            ("", self.seconds, self.nanos)
+        }
     }
 }
 
@@ -82,18 +107,13 @@ fn nanos(digits: &[u8]) -> Option<u32> {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nanos == 0 {
-            return write!(f, "{}", self.seconds);
+        let (sign, seconds, nanos) = self.parts();
+        write!(f, "{sign}{seconds}")?;
+        if nanos == 0 {
+            return Ok(());
         }
-        // -2 s and 0.75 s after it is written -1.25; the complement of a negative number is not
-        // negative, and never overflows.
-        let (sign, seconds, nanos) = if self.seconds < 0 {
-            ("-", !self.seconds, NANOS.saturating_sub(self.nanos))
-        } else {
-            ("", self.seconds, self.nanos)
-        };
         let fraction = format!("{nanos:09}");
-        write!(f, "{sign}{seconds}.{}", fraction.trim_end_matches('0'))
+        write!(f, ".{}", fraction.trim_end_matches('0'))
     }
 }
 
@@ -114,6 +134,9 @@ mod tests {
         ] {
             let time = Timestamp::new(seconds, nanos);
             assert_eq!(time.to_string(), shown);
+            let mut text = Vec::new();
+            time.encode(&mut text);
+            assert_eq!(text, shown.as_bytes());
             assert_eq!(Timestamp::parse("mtime", shown.as_bytes()), Ok(time));
         }
         assert_eq!(Timestamp::parse("t", b"1.1234567899").unwrap().nanos(), 123_456_789);

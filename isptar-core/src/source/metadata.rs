@@ -118,6 +118,16 @@ pub struct Names {
     look_up: bool,
     users: HashMap<u64, Vec<u8>>,
     groups: HashMap<u64, Vec<u8>>,
+    last: Option<Owner>,
+}
+
+/// A user and a group, and what they are called.
+#[derive(Debug)]
+struct Owner {
+    uid: u64,
+    gid: u64,
+    user: Vec<u8>,
+    group: Vec<u8>,
 }
 
 impl Names {
@@ -138,8 +148,12 @@ impl Names {
 
     /// Returns the names of a user and a group, empty when there are none.
     pub(crate) fn owner(&mut self, uid: u64, gid: u64) -> (&[u8], &[u8]) {
-        let user = cached(&mut self.users, self.look_up, uid, user_name);
-        (user, cached(&mut self.groups, self.look_up, gid, group_name))
+        // Most things belong to whom the one before does.
+        if self.last.as_ref().is_none_or(|last| (last.uid, last.gid) != (uid, gid)) {
+            let (user, group) = (self.user(uid), self.group(gid));
+            self.last = Some(Owner { uid, gid, user, group });
+        }
+        self.last.as_ref().map_or((&[], &[]), |last| (&last.user, &last.group))
     }
 }
 
