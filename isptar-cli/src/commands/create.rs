@@ -52,6 +52,9 @@ pub(crate) struct Args {
     pack: PackArgs,
     #[command(flatten)]
     base: BaseArgs,
+    /// Make a full archive all the same: copy from the base what did not change
+    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    copy_data: bool,
     #[command(flatten)]
     programs: ProgramArgs,
     #[command(flatten)]
@@ -140,6 +143,9 @@ fn job(
     let mut extras = args.programs.extras(options)?;
     if let Some(base) = &base {
         extras.set_base(base.listing()?);
+        if args.copy_data {
+            base.copy_data(&mut extras, options);
+        }
     }
     if args.dry_run {
         let mut options = options.clone();

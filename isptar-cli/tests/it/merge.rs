@@ -149,3 +149,67 @@ fn the_archive_is_not_put_into_itself_and_survives_a_failed_run() {
     assert!(done.err.contains("corrupt member tree"), "{}", done.err);
     assert!(world.read("one.tar.gz") == damaged);
 }
+
+/// Makes a chain of three archives of a tree that changes.
+fn chain() -> World {
+    let world = three();
+    let script = r#"
+        set -e
+        rm ./*.tar.gz
+        ln tree/a.txt tree/zlink
+        touch -d 2020-01-01 tree/* tree/*/*
+        $ISPTAR create -q full.tar.gz tree
+        echo changed >tree/many/7; rm -r tree/sub; mkdir tree/new; echo n >tree/new/n
+        $ISPTAR create -q --ignore-ctime --base full.tar.gz inc1.tar.gz tree
+        echo again >tree/many/8; rm tree/many/9; ln -s elsewhere tree/many/9
+        $ISPTAR create -q --ignore-ctime --base inc1.tar.gz inc2.tar.gz tree
+    "#;
+    world.script(script).with_status(0);
+    world
+}
+
+#[test]
+fn a_chain_is_merged_wholly_and_in_part() {
+    let world = chain();
+    world.run(&["merge", "-q", "-o", "all.tar.gz", "inc2.tar.gz"]).with_status(0);
+    world.run(&["verify", "-q", "all.tar.gz"]).with_status(0);
+    world.run(&["diff", "-q", "all.tar.gz", "-C", "."]).with_status(0);
+    world
+        .script("mkdir x && tar -xzf all.tar.gz -C x && diff -r --no-dereference tree x/tree")
+        .with_status(0);
+    let args = ["merge", "-q", "-o", "short.tar.gz", "inc1.tar.gz", "inc2.tar.gz"];
+    world.run(&args).with_status(0);
+    world.run(&["diff", "-q", "short.tar.gz", "-C", "."]).with_status(0);
+    let plain = "mkdir y && for a in full short; do tar -xzf $a.tar.gz -C y; done
+                 rm -r y/tree/sub && diff -r --no-dereference tree y/tree";
+    world.script(plain).with_status(0);
+    // Without its base it is not whole.
+    world.script("mkdir away && mv full.tar.gz away").with_status(0);
+    let done = world.run(&["merge", "-o", "z", "inc2.tar.gz"]).with_status(5);
+    assert!(done.err.contains("full.tar.gz"), "{}", done.err);
+    world
+        .run(&["merge", "-q", "-o", "z", "--base", "away/full.tar.gz", "inc2.tar.gz"])
+        .with_status(0);
+    let wrong = ["merge", "-o", "y.tar.gz", "inc2.tar.gz", "inc1.tar.gz"];
+    let done = world.run(&wrong).with_status(5);
+    assert!(done.err.contains("identity"), "{}", done.err);
+    assert!(!world.path("y.tar.gz").exists());
+}
+
+#[test]
+fn unchanged_members_are_copied_from_the_base_and_its_bases() {
+    let world = chain();
+    let args =
+        ["create", "--ignore-ctime", "--base", "inc2.tar.gz", "--copy-data", "c.tar.gz", "tree"];
+    for group in [&[][..], &["--group-size=64K"]] {
+        let done = world.run(&[&args[..], group].concat()).with_status(0);
+        assert!(done.err.contains("unchanged"), "{}", done.err);
+        world.script("mkdir away && mv full.tar.gz inc?.tar.gz away").with_status(0);
+        world.run(&["verify", "-q", "c.tar.gz"]).with_status(0);
+        world.run(&["diff", "-q", "c.tar.gz", "-C", "."]).with_status(0);
+        let script =
+            "mkdir x && tar -xzf c.tar.gz -C x && diff -r --no-dereference tree x/tree && rm -r x
+                      mv away/* . && rmdir away; echo later >tree/many/100";
+        world.script(script).with_status(0);
+    }
+}

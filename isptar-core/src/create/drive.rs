@@ -228,6 +228,10 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     /// Takes the next item.
     fn take(&mut self, mut item: Item) -> Result<()> {
         if !self.run.is_empty() {
+            if self.group > 0 && self.store.carries() {
+                // Members in the order of names, for plain tar: no stream has some on both sides.
+                self.end_batch()?;
+            }
             item.before = Some(Box::new(std::mem::take(&mut self.run)));
         }
         let is_big = item.has_content() && item.header.kind.size() > chunk_size(0);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::num::NonZero;
 use std::path::Path;
 
+use super::Carry;
 use crate::base::BaseListing;
 use crate::error::{Error, Result};
 use crate::format::member::MemberHeader;
@@ -43,6 +44,8 @@ pub struct Extras<'e> {
     /// In the order of their names.
     pub(super) supplies: Vec<Supply<'e>>,
     pub(super) base: Option<BaseListing<'e>>,
+    /// Brings along what did not change.
+    pub(super) carry: Option<Box<dyn Carry + Send + 'e>>,
 }
 
 /// A hook, and what it is for.
@@ -85,6 +88,11 @@ impl<'e> Extras<'e> {
     /// says how things are compared.
     pub fn set_base(&mut self, base: BaseListing<'e>) {
         self.base = Some(base);
+    }
+
+    /// Has the bytes of what did not change since the base brought along.
+    pub(crate) fn set_carry(&mut self, carry: Box<dyn Carry + Send + 'e>) {
+        self.carry = Some(carry);
     }
 
     /// Has `hook` called before and after what is at and below `prefix` is read, which is a name in

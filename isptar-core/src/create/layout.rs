@@ -28,6 +28,11 @@ pub(crate) trait Layout {
     /// Returns whether a name is one that every reader takes.
     fn takes(&self, path: &MemberName<'_>) -> bool;
 
+    /// Returns whether entries that refer to a base become members here.
+    fn carries(&self) -> bool {
+        false
+    }
+
     /// Appends a member that was packed as one stream.
     fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry>;
 

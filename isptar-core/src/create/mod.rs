@@ -7,6 +7,7 @@
 mod agenda;
 mod batch;
 pub(crate) mod big;
+mod carried;
 pub(crate) mod changes;
 mod drive;
 mod extras;
@@ -38,6 +39,8 @@ pub use extras::{Extras, Hook, Stage};
 pub use plan::{plan, plan_with};
 
 use batch::Worker;
+use carried::Carried;
+pub(crate) use carried::Carry;
 use changes::Changes;
 use drive::{Driver, workers};
 use layout::Layout;
@@ -220,7 +223,7 @@ pub fn create_with(
     sink: &mut dyn Sink,
     paths: &[PathBuf],
     options: &CreateOptions,
-    extras: Extras<'_>,
+    mut extras: Extras<'_>,
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     drive::check_handles(options)?;
@@ -230,13 +233,14 @@ pub fn create_with(
     let mut source = options.source(sink.own_files());
     source.own_names.extend(sink.own_names());
     let walk = Walk::new(&options.directory, paths, source)?;
-    match options.dialect {
-        Dialect::Isptar => {
-            fill(ArchiveWriter::new(sink, &options.writer())?, walk, options, extras, observer)
-        }
-        Dialect::Classic => {
-            fill(ClassicWriter::new(sink, &options.writer())?, walk, options, extras, observer)
-        }
+    if options.dialect == Dialect::Classic {
+        let writer = ClassicWriter::new(sink, &options.writer())?;
+        return fill(writer, walk, options, extras, observer);
+    }
+    let writer = ArchiveWriter::new(sink, &options.writer())?;
+    match extras.carry.take() {
+        Some(carry) => fill(Carried::new(writer, carry), walk, options, extras, observer),
+        None => fill(writer, walk, options, extras, observer),
     }
 }
 

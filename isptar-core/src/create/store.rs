@@ -77,6 +77,11 @@ impl<W: Layout> Store<W> {
         self.writer.put_run(run)
     }
 
+    /// Returns whether entries that refer to a base become members.
+    pub(super) fn carries(&self) -> bool {
+        self.writer.carries()
+    }
+
     /// Says which bases there are.
     pub(super) fn set_bases(&mut self, bases: Vec<Base>) {
         self.writer.set_bases(bases);
@@ -100,7 +105,7 @@ impl<W: Layout> Store<W> {
         stream: &[u8],
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        if !self.groups || !self.breaks_group(members) {
+        if !self.groups || !(self.breaks_group(members) || self.tears_group(members)) {
             let mut members = members.drain(..);
             return members
                 .try_for_each(|(item, packed)| self.item(item, packed, stream, observer));
@@ -137,6 +142,15 @@ impl<W: Layout> Store<W> {
             }
             broken
         })
+    }
+
+    /// Returns whether something is copied from the base between members of a group: for plain tar
+    /// members must come in the order of names.
+    fn tears_group(&self, members: &[(Item, Packed)]) -> bool {
+        let is_packed = |(_, packed): &(Item, Packed)| matches!(packed, Packed::Whole { .. });
+        let mut between = members.iter().skip_while(|member| !is_packed(member));
+        let is_copied = |member: &(Item, Packed)| !is_packed(member) && member.0.old.is_some();
+        self.carries() && between.any(is_copied)
     }
 
     /// Stores an item; what no reader would take is told.

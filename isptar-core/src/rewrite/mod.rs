@@ -8,6 +8,7 @@
 
 mod append;
 mod copier;
+mod copy_data;
 mod merge;
 mod parts;
 mod regroup;
@@ -24,6 +25,7 @@ use crate::writer::{WriterOptions, Written};
 
 pub use append::{AppendReport, append, plan_append};
 use copier::Copied;
+pub use copy_data::copy_data;
 pub use merge::{attach_chain, merge};
 pub use parts::{Part, PartInfo, merge_parts, parts_of, select_part};
 pub(crate) use regroup::{Regroup, is_here};

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use isptar_core::{BaseListing, CreateOptions, Error};
+use isptar_core::rewrite::copy_data;
+use isptar_core::{BaseListing, CreateOptions, Error, Extras};
 
 use crate::commands::open::OpenArgs;
 use crate::failure::Failure;
@@ -62,7 +63,7 @@ impl BaseArgs {
             return Err(Failure::SameFile { damaged, new });
         }
         let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
-        let archive = Listed::open(slices).map_err(bad)?;
+        let archive = input::list(slices, path, &OpenArgs::default()).map_err(bad)?;
         let name = self.base_name.as_deref().or(path.file_name()).unwrap_or_default();
         Ok(Some(OpenBase { archive, name: name.as_bytes().to_vec() }))
     }
@@ -72,6 +73,11 @@ impl OpenBase {
     /// Returns the listing of the base.
     pub(crate) fn listing(&self) -> Result<BaseListing<'_>, Error> {
         BaseListing::of(&self.archive, &self.name)
+    }
+
+    /// Has what did not change copied from the base.
+    pub(crate) fn copy_data<'e>(&'e self, extras: &mut Extras<'e>, options: &CreateOptions) {
+        copy_data(extras, &self.archive, options);
     }
 }
 
