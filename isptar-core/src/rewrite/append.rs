@@ -52,6 +52,7 @@ pub fn append<R: ReadAt>(
     let file = spool(options)?;
     let mut create_options = create_options.clone();
     create_options.own_files.extend(sink.own_files());
+    create_options.own_names.extend(sink.own_names());
     let stored = {
         let mut to_spool = WriteSink::new(&file);
         let mut quiet = Quiet(observer);
