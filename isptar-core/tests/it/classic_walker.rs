@@ -36,9 +36,13 @@ pub(crate) fn streams(archive: &[u8]) -> Vec<Stream> {
     all
 }
 
-/// Checks an archive against each rule of FORMAT.md 10.4, and returns the text of its listing. Where
-/// slice 1 ends is not known here: locations count from the beginning of the archive.
+/// Checks an archive against each rule of FORMAT.md 10.4, and returns the text of its listing.
 pub(crate) fn check(archive: &[u8]) -> Vec<u8> {
+    check_slices(archive, usize::MAX)
+}
+
+/// The same of slices put together, of which all before that with the listing's end are `size` long.
+pub(crate) fn check_slices(archive: &[u8], size: usize) -> Vec<u8> {
     let streams = streams(archive);
     let (data, tail) = streams.split_at(streams.len() - 4);
     let [info_header, listing, info, trailer] = tail else { panic!("four streams end it") };
@@ -46,7 +50,7 @@ pub(crate) fn check(archive: &[u8]) -> Vec<u8> {
     let located = check_data(data);
     let tar: Vec<u8> = streams.iter().flat_map(|stream| stream.text.clone()).collect();
     assert_eq!(tar.len() % 512, 0, "a tar is made of blocks");
-    check_lines(&listing.text, &located, &names_in(&tar));
+    check_lines(&listing.text, &located, size, &names_in(&tar));
     listing.text.clone()
 }
 
@@ -108,7 +112,7 @@ fn check_data(streams: &[Stream]) -> Vec<(Vec<u8>, usize)> {
 }
 
 /// Every line is the member at its place, and has a location when it has data.
-fn check_lines(listing: &[u8], located: &[(Vec<u8>, usize)], names: &[Vec<u8>]) {
+fn check_lines(listing: &[u8], located: &[(Vec<u8>, usize)], size: usize, names: &[Vec<u8>]) {
     let (mut located, mut names) = (located.iter(), names.iter());
     for line in listing.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
@@ -125,7 +129,8 @@ fn check_lines(listing: &[u8], located: &[(Vec<u8>, usize)], names: &[Vec<u8>]) 
         assert_eq!(fields.len(), expected, "{}", line.escape_ascii());
         if has_data {
             let (file, offset) = located.next().unwrap();
-            assert_eq!((file, fields[7]), (&name, format!("0:1:{offset}:0").as_bytes()));
+            let place = format!("0:{}:{}:0", offset / size + 1, offset % size);
+            assert_eq!((file, fields[7]), (&name, place.as_bytes()));
         }
     }
     assert!(located.next().is_none() && names.next().is_none(), "all members are listed");

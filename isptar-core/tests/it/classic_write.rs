@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use isptar_core::format::entry::Dialect;
 use isptar_core::{
-    Archive, CreateOptions, CreateReport, Error, Event, Kind, Observer, Selection, VerifyOptions,
-    Warning, WriteSink, create, verify,
+    Archive, CreateOptions, CreateReport, Error, Event, Kind, Observer, ReadAt, Selection,
+    SliceOptions, SliceSet, SliceSink, VerifyOptions, Warning, WriteSink, create, verify,
 };
 
-use super::classic_walker::{check, streams};
+use super::classic_walker::{check, check_slices, streams};
 use super::support::{entries, noise, read, scan, testdata};
 
 fn options(directory: &Path) -> CreateOptions {
@@ -67,7 +67,7 @@ fn contents_on_disk(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     files.map(|file| (name(file.path()), fs::read(file.path()).unwrap())).collect()
 }
 
-fn contents(archive: &Archive<Vec<u8>>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn contents<R: ReadAt>(archive: &Archive<R>) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let entries = entries(archive).into_iter();
     let files = entries.filter(|e| matches!(e.kind, Kind::File { .. } | Kind::HardLink { .. }));
     files.map(|e| (e.path.as_bytes().to_vec(), read(archive, &e).unwrap())).collect()
@@ -126,6 +126,37 @@ fn the_same_tree_gives_the_same_archive_on_any_number_of_threads() {
         let mut options = options(world.path());
         options.threads = NonZero::new(threads);
         assert!(archive_with(&options, "tree", &mut ()).0 == alone, "{threads} threads");
+    }
+}
+
+/// Locations say slice and place in it; archive info and trailer are not cut, so that the original,
+/// which reads the last 39 bytes, finds them.
+#[test]
+fn slices_are_cut_as_by_the_original() {
+    let world = tempfile::tempdir().unwrap();
+    make_thousand(world.path());
+    let on_disk = contents_on_disk(&world.path().join("tree"));
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("a.tgz");
+    for size in [4096, 65_536, 1 << 20] {
+        let mut slices = SliceOptions::default();
+        slices.size = size;
+        let mut sink = SliceSink::create(&path, slices).unwrap();
+        create(&mut sink, &["tree".into()], &options(world.path()), &mut ()).unwrap();
+        let set = SliceSet::open(&path).unwrap().unwrap();
+        let count = set.count();
+        let parts: Vec<Vec<u8>> =
+            (1..=count).map(|number| fs::read(set.path_of(number)).unwrap()).collect();
+        assert!(count > 2 && parts[parts.len() - 1].len() >= 39);
+        let whole = usize::try_from(size).unwrap();
+        assert!(parts[..parts.len() - 2].iter().all(|part| part.len() == whole));
+        check_slices(&parts.concat(), whole);
+        let archive = Archive::open(set).unwrap();
+        let read: BTreeMap<Vec<u8>, Vec<u8>> = contents(&archive)
+            .into_iter()
+            .map(|(name, content)| (name.strip_prefix(b"tree/").unwrap().to_vec(), content))
+            .collect();
+        assert!(read == on_disk, "slices of {size}");
     }
 }
 
