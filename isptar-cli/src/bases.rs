@@ -1,11 +1,11 @@
 //! Finding the bases of incremental archives.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use std::ffi::OsStr;
 
 use isptar_core::format::tables::Base;
 use isptar_core::{Archive, BaseProblem};
@@ -67,6 +67,17 @@ impl Finder {
             false => Ok(archive),
         }
     }
+}
+
+/// Returns the device and inode numbers of the files that an archive and its bases are in, as far
+/// as these are there.
+pub(crate) fn files(archive: &Listed) -> Vec<(u64, u64)> {
+    let depths = archive.tables().bases.iter().map(|base| base.depth);
+    let archives = depths.filter_map(|depth| archive.at_depth(depth).ok());
+    let slices = [archive].into_iter().chain(archives).filter_map(Archive::slices);
+    let paths = slices.flat_map(|set| (1..=set.count()).map(|number| set.path_of(number)));
+    let found = paths.filter_map(|path| fs::metadata(path).ok());
+    found.map(|file| (file.dev(), file.ino())).collect()
 }
 
 /// Refuses what is beside the archive under the name of a base and is no regular file: a symbolic

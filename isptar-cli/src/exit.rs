@@ -55,6 +55,7 @@ impl Exit {
             | Error::TooFewHandles { .. }
             | Error::NoParts
             | Error::Part { .. }
+            | Error::NoDelete(_)
             | Error::AlreadyIsptar => Self::Usage,
             Error::Corrupt { .. }
             | Error::NotIsptar(_)

@@ -144,6 +144,16 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    fn removed(&mut self, path: &MemberPath) {
+        if self.telling.json {
+            let mut object = json::object("removed");
+            json::put_bytes(&mut object, "path", path.as_bytes());
+            self.write(&json::line(object));
+        } else if self.telling.names {
+            self.aside(|ui| ui.note(&format!("removed {path}")));
+        }
+    }
+
     fn failed(&mut self, path: &MemberPath, error: &Error) {
         self.worst = self.worst.max(Exit::of_member(error));
         if self.telling.json {
@@ -319,6 +329,7 @@ impl Observer for Reporter<'_> {
             Event::Deleted { path } => self.deleted(path),
             Event::LeftOut { path, reason } => self.left_out(path, reason),
             Event::Replaced { path } => self.replaced(path),
+            Event::Removed { path } => self.removed(path),
             Event::Failed { path, error } => self.failed(path, error),
             Event::Damaged { range, error } => self.damaged(&range, error),
             Event::Warning { path, warning } => self.warning(path, warning),

@@ -354,6 +354,9 @@ pub enum Error {
         /// The answer of the reader.
         source: io::Error,
     },
+    /// What is not listed cannot be deleted.
+    #[error("cannot delete what the archive does not list: {0}")]
+    NoDelete(&'static str),
     /// The caller asked to stop, see [`crate::Observer::cancelled`].
     #[error("interrupted")]
     Cancelled,

@@ -71,6 +71,11 @@ pub enum Event<'a> {
         /// Its name.
         path: &'a MemberPath,
     },
+    /// Something was deleted from the target, or would be.
+    Removed {
+        /// Its name there.
+        path: &'a MemberPath,
+    },
     /// A member could not be stored or restored; the job goes on.
     Failed {
         /// Its name.

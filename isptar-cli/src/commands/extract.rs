@@ -5,12 +5,13 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use isptar_core::{ExtractOptions, ExtractReport, Overwrite};
+use isptar_core::{Error, ExtractOptions, ExtractReport, Overwrite};
 
 use super::open::OpenArgs;
 use super::part::PartArgs;
 use super::select::Wanted;
 use super::user::UserArgs;
+use crate::bases;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Input};
@@ -57,6 +58,11 @@ pub(crate) struct Args {
     /// Restore what is not in a base that is missing; otherwise nothing is restored then
     #[arg(long)]
     without_bases: bool,
+    /// Delete what the target has in directories of the archive and the archive does not list: only
+    /// when nothing failed, nothing that could not be read or was left out when the archive was
+    /// made, and nothing on other file systems
+    #[arg(long, conflicts_with = "strip_components")]
+    delete: bool,
     /// Write nothing; print what would be restored
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -115,6 +121,7 @@ impl Args {
         options.numeric_owner = self.numeric_owner;
         options.xattrs = !self.no_xattrs;
         options.without_bases = self.without_bases;
+        options.delete = self.delete;
         options.dry_run = self.dry_run;
         options.threads = self.threads;
         options
@@ -149,14 +156,20 @@ fn job(
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<(ExtractReport, Exit), Failure> {
-    let (options, selection) = (args.to_options(), wanted.selection());
+    let (mut options, selection) = (args.to_options(), wanted.selection());
     let target = &args.directory;
     let mut input = input::open(&args.archive, &args.open, ui)?;
     args.part.select(&mut input)?;
     match input {
         Input::Listed(archive) => {
+            if args.delete {
+                options.own_files = bases::files(&archive);
+            }
             let report = isptar_core::extract(&archive, selection, target, &options, reporter)?;
             Ok((report, Exit::Good))
+        }
+        Input::Foreign(..) if args.delete => {
+            Err(Error::NoDelete("it has no listing, or comes through a pipe").into())
         }
         Input::Foreign(mut tar, _) => {
             let tar = &mut *tar;
@@ -177,10 +190,15 @@ fn summary(report: &ExtractReport, dry_run: bool) -> String {
     let verb = if dry_run { "would restore" } else { "restored" };
     let members = count(report.members, "member");
     let mut text = format!("{verb} {members}, {}, {} failed", size(report.bytes), report.failed);
-    for (number, what) in [(report.kept, "kept"), (report.lost, "lost when archived")] {
+    for (number, what) in
+        [(report.deleted, "deleted"), (report.kept, "kept"), (report.lost, "lost when archived")]
+    {
         if number > 0 {
             text.push_str(&format!(", {number} {what}"));
         }
+    }
+    if report.spared {
+        text.push_str(", what is not listed was not deleted");
     }
     if report.warnings > 0 {
         text.push_str(&format!(", {}", count(report.warnings, "warning")));
@@ -195,6 +213,7 @@ fn summary_json(report: &ExtractReport, dry_run: bool) -> json::Object {
         ("members", report.members),
         ("files", report.files),
         ("bytes", report.bytes),
+        ("deleted", report.deleted),
         ("failed", report.failed),
         ("kept", report.kept),
         ("lost", report.lost),

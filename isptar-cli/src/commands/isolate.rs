@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut sink = store::sink(&args.out, ui)?;
     let written = archive.isolate(&mut *sink);
     let written = written.map_err(|error| Failure::from(error).named(&args.archive))?;
-    let entries = count(archive.info().entries, "entry");
-    ui.note(&format!("{}: listing of {entries} in {}", shown(&args.out), size(written)));
+    let members = count(archive.info().entries, "member");
+    ui.note(&format!("{}: listing of {members} in {}", shown(&args.out), size(written)));
     Ok(Exit::Good)
 }

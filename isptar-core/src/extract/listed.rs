@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::contents;
+use super::delete::{Delete, Deleter};
 use super::hand::{Outcome, Source};
 use super::notes::Notes;
 use super::plan::{Plan, each, entries};
 use super::target::{Target, Written};
 use super::tell::Tell;
 use super::unfinished::{Nested, deepest_first};
-use super::{ExtractOptions, ExtractReport, is_fatal, tell_missing};
+use super::{ExtractOptions, ExtractReport, Overwrite, is_fatal, tell_missing};
 use crate::archive::{Archive, Member, Rereads};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, EntryRef, Kind, KindRef};
@@ -43,6 +44,9 @@ pub(super) fn extract<R: ReadAt>(
     if !options.without_bases {
         plan.check_bases(archive)?;
     }
+    if options.delete {
+        check_delete(archive, options)?;
+    }
     let targets = std::mem::take(&mut plan.targets);
     let mut job = Job {
         archive,
@@ -58,12 +62,40 @@ pub(super) fn extract<R: ReadAt>(
     };
     if options.dry_run {
         job.pretend()?;
+        if options.delete && target.exists() {
+            job.delete(target, Delete::InTheWay)?;
+            job.delete(target, Delete::Unlisted)?;
+        }
         return Ok(job.tell.report);
     }
-    let mut target = Target::open(target, options, Written::only(targets))?;
+    let root = target;
+    if options.delete {
+        job.delete(root, Delete::InTheWay)?;
+    }
+    let mut target = Target::open(root, options, Written::only(targets))?;
     contents::restore(&mut job, &mut target)?;
     job.links_and_directories(&mut target)?;
+    if options.delete {
+        job.tell.report.spared = job.tell.report.failed > 0;
+        if !job.tell.report.spared {
+            job.delete(root, Delete::Unlisted)?;
+        }
+    }
     Ok(job.tell.report)
+}
+
+/// Checks that the names of an archive say what the target may have.
+fn check_delete<R: ReadAt>(archive: &Archive<R>, options: &ExtractOptions) -> Result<()> {
+    if !archive.info().sorted {
+        return Err(Error::NoDelete("its listing is not in order"));
+    }
+    if options.strip_components > 0 {
+        return Err(Error::NoDelete("parts of its names are dropped"));
+    }
+    match options.overwrite {
+        Overwrite::Never => Err(Error::NoDelete("what the target has is to be kept")),
+        _ => Ok(()),
+    }
 }
 
 pub(super) struct Job<'a, R> {
@@ -155,6 +187,17 @@ impl<'a, R: ReadAt> Job<'a, R> {
             }
         }
         Ok(())
+    }
+
+    /// Deletes from the target what is not as the listing has it.
+    fn delete(&mut self, target: &Path, what: Delete) -> Result<()> {
+        let Self { archive, selection, options, tell, .. } = self;
+        let how = (*archive.limits(), options.dry_run);
+        let mut deleter = Deleter::new(what, target, how, &options.own_files, tell)?;
+        for entry in entries(archive, selection) {
+            deleter.entry(&entry?)?;
+        }
+        deleter.finish()
     }
 
     /// Opens a member in this run.

@@ -2,6 +2,7 @@
 
 mod big;
 mod contents;
+mod delete;
 mod directory;
 mod hand;
 mod listed;
@@ -76,6 +77,11 @@ pub struct ExtractOptions {
     /// Restore what needs no base that is missing; what does, fails. Otherwise nothing is restored
     /// when a base is missing that a member needs.
     pub without_bases: bool,
+    /// Delete from the target what the archive does not list, in the directories that it lists and
+    /// that were asked for; see [`extract`].
+    pub delete: bool,
+    /// Files that are never deleted, by device and inode number: the archive and its bases.
+    pub own_files: Vec<(u64, u64)>,
     /// Change nothing, only tell what would be restored.
     pub dry_run: bool,
     /// How many threads work at it; `None`: one a core. What is restored does not depend on it.
@@ -91,6 +97,8 @@ impl Default for ExtractOptions {
             numeric_owner: false,
             xattrs: true,
             without_bases: false,
+            delete: false,
+            own_files: Vec::new(),
             dry_run: false,
             threads: None,
         }
@@ -107,6 +115,10 @@ pub struct ExtractReport {
     pub files: u64,
     /// Bytes of content restored.
     pub bytes: u64,
+    /// Things deleted that the archive does not list, or that were in the way of what it lists.
+    pub deleted: u64,
+    /// Nothing that is not listed was deleted, because something failed before.
+    pub spared: bool,
     /// Members that could not be restored, and damage of a tar that belongs to no known member.
     pub failed: u64,
     /// Members that the target had already and that were kept.
@@ -124,7 +136,16 @@ pub struct ExtractReport {
 /// followed, whoever made them. A member that cannot be restored is told to the observer and
 /// counted, and the rest goes on. A file has its name only after all its checks have passed.
 ///
+/// With [`ExtractOptions::delete`], what stands in the way of a listed member because the one is a
+/// directory and the other not is deleted first. When all was restored and nothing failed, what the
+/// directories of the archive have besides is deleted, too: but nothing that is at or below a
+/// [`lost`](crate::Entry::lost) entry, nothing directly in a directory that is
+/// [`partial`](crate::Entry::partial), nothing on another file system than the target, and nothing
+/// through a link.
+///
 /// # Errors
+///
+/// [`crate::Error::NoDelete`] when the names of the archive do not tell what may be deleted.
 ///
 /// What ends the whole job: a base that is needed is missing ([`crate::Error::NoBase`], before
 /// anything is restored), the target cannot be opened, is full or read-only, the listing cannot

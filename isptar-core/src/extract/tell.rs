@@ -73,6 +73,11 @@ impl<'a> Tell<'a> {
         self.observer.event(Event::Done { entry });
     }
 
+    pub(super) fn deleted(&mut self, path: &MemberPath) {
+        self.report.deleted += 1;
+        self.observer.event(Event::Removed { path });
+    }
+
     pub(super) fn left_out(&mut self, path: &MemberPath, reason: LeftOut) {
         self.report.kept += u64::from(reason == LeftOut::Exists);
         self.observer.event(Event::LeftOut { path, reason });
