@@ -43,6 +43,8 @@ pub(super) struct Deleter<'d, 't> {
     file_system: FileSystem,
     /// The listed directories that the last entry is in.
     levels: Vec<Level>,
+    /// The last thing that is lost: nothing at or below it is touched.
+    lost: Option<SafePath>,
 }
 
 /// A listed directory that the target has.
@@ -87,18 +89,22 @@ impl<'d, 't> Deleter<'d, 't> {
     ) -> Result<Self> {
         let directories = Directories::open(target)?;
         let file_system = file_system(&directories).map_err(Error::io("look at", target))?;
-        let levels = Vec::new();
-        Ok(Self { what, directories, tell, limits, dry_run, own_files, file_system, levels })
+        let (levels, lost) = (Vec::new(), None);
+        Ok(Self { what, directories, tell, limits, dry_run, own_files, file_system, levels, lost })
     }
 
     /// Takes the next entry of a sorted listing.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<()> {
         self.tell.go_on()?;
         let path = SafePath::new(&entry.path, &self.limits)?;
+        if self.lost.as_ref().is_some_and(|lost| within(&path, lost)) {
+            return Ok(());
+        }
         self.leave(Some(&path))?;
         let met = self.meet(&path)?;
         // What was in a lost directory is not known, and a lost file may be the only copy.
         if entry.lost.is_some() {
+            self.lost = Some(path);
             return Ok(());
         }
         let is_directory = entry.kind == Kind::Directory;

@@ -137,8 +137,9 @@ pub(crate) fn check_metadata(header: &MemberHeader, entry: &Entry) -> Result<(),
         ("user in the tar header", &entry.user, &header.user),
         ("group in the tar header", &entry.group, &header.group),
     ] {
-        // Long names and those that are not ASCII are in the listing only.
-        if !actual.is_empty() && expected != actual {
+        // Long names and those that are not ASCII are in the listing only; a member in a base has
+        // the name that its owner had then.
+        if !actual.is_empty() && expected != actual && entry.depth() == 0 {
             let show = |name: &[u8]| name.escape_ascii().to_string();
             return Err(FormatError::mismatch(what, show(expected), show(actual)));
         }

@@ -8,6 +8,7 @@ mod classic;
 mod classic_walker;
 mod classic_write;
 mod damage;
+mod delete;
 mod diff;
 mod dump;
 mod extras;
