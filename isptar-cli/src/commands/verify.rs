@@ -59,7 +59,7 @@ Exit status:
   0  everything that was looked at is whole
   3  members are damaged or missing, or there is what no entry speaks of
   4  not an archive, or its listing or what is around it is damaged
-  5  slices are missing or wrong";
+  5  slices, or a base that members are in, are missing or wrong";
 
 /// What was verified, and what is to be said of it beside the report.
 struct Verified {
@@ -79,8 +79,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     match job(args, &wanted, &mut reporter, ui) {
         Ok(verified) => {
             let Verified { report, exit, unlisted } = &verified;
-            let text = summary(report, args.quick, *unlisted);
-            let summary = summary_json(report, args.quick, *unlisted);
+            let quick = args.quick || report.quick;
+            let text = summary(report, quick, *unlisted);
+            let summary = summary_json(report, quick, *unlisted);
             Ok(reporter.finish(&text, summary, exit_of(report).max(*exit)))
         }
         Err(failure) => Ok(reporter.fail(&failure.named(&args.archive))),

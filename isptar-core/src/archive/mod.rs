@@ -133,11 +133,6 @@ impl<R: ReadAt> Archive<R> {
         self.only = Some(only);
     }
 
-    /// Returns the slices that the archive is read from, if it is read from files.
-    pub fn slices(&self) -> Option<&SliceSet> {
-        self.source.slices()
-    }
-
     /// Returns the limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits

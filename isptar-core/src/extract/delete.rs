@@ -276,7 +276,7 @@ impl<'d, 't> Deleter<'d, 't> {
             return false;
         }
         let directory = self.directories.current().handle();
-        if self.is_own(*name) {
+        if self.is_own(name) {
             self.tell.left_out(&member, LeftOut::Archive);
             return false;
         }

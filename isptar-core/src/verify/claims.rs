@@ -58,11 +58,6 @@ fn check_place(scope: Scope<'_>, entry: &Entry) -> Result<(), FormatError> {
     if location.slice != 1 {
         return Err(FormatError::mismatch("slice of a location", 1, location.slice));
     }
-    if entry.data && location.depth > 0 {
-        // Of a classic base, the location alone is known.
-        let known = scope.bases.iter().any(|base| base.depth == location.depth);
-        return if known { Ok(()) } else { Err(FormatError::Missing("base of the location")) };
-    }
     if entry.digest.is_none() && entry.kind.size() > 0 {
         return Err(FormatError::Missing("sha256"));
     }

@@ -62,6 +62,7 @@ pub(super) fn verify<R: ReadAt>(
     // The members of a listing alone are elsewhere.
     let quick = options.quick || archive.is_listing();
     let options = &VerifyOptions { quick, ..*options };
+    tell.report.quick = quick;
     let missing =
         if options.quick { HashSet::new() } else { missing_bases(&survey, archive, &mut tell)? };
     tell.planned(survey.members, if options.quick { 0 } else { survey.bytes });

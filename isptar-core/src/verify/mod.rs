@@ -45,6 +45,8 @@ pub struct VerifyOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
+    /// No member was read: the run was quick, or the archive is a listing alone.
+    pub quick: bool,
     /// Members that were looked at; of a quick run, their entries.
     pub members: u64,
     /// Of these, members that are as the listing says.
