@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ArgMatches;
-use isptar_core::CreateOptions;
 use isptar_core::rewrite::{AppendReport, RewriteOptions, append, plan_append};
+use isptar_core::{CreateOptions, OwnNames};
 
 use super::exclude::read_patterns;
 use super::open::OpenArgs;
@@ -130,6 +130,8 @@ fn job(
         return Err(Failure::Usage("an archive in slices is added to with -o NEW alone"));
     }
     create.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
+    // Its slices, too.
+    create.own_names.extend(OwnNames::of(&args.archive).ok());
     if args.dry_run {
         return Ok(plan_append(&old, &args.paths, &create, reporter)?);
     }

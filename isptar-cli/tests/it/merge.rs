@@ -38,6 +38,11 @@ fn parts_are_merged_and_split_again() {
         "{}",
         info.text()
     );
+    let whole = world.run(&["ls", "two.tar.gz"]).with_status(0);
+    let part = world.run(&["ls", "--part", "zwei", "all.tar.gz"]).with_status(0);
+    assert_eq!(whole.text(), part.text());
+    let part = ["cat", "--part", "three.tar.gz", "all.tar.gz", "tree/many/7"];
+    assert!(world.run(&part).with_status(0).out == world.read("tree/many/7"));
     let done = world.run(&["split", "all.tar.gz", "-C", "out"]);
     assert_eq!(done.status, 6, "the directory is not there: {}", done.err);
     std::fs::create_dir(world.path("out")).unwrap();

@@ -90,3 +90,76 @@ fn remaining(bases: &[Base], merged: u32) -> Vec<Base> {
     let stays = bases.iter().filter(|base| base.depth >= merged);
     stays.map(|base| Base { depth: base.depth - merged + 1, ..base.clone() }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extract::{ExtractOptions, extract};
+    use crate::format::entry::{Entry, Kind};
+    use crate::format::member::MemberHeader;
+    use crate::io::WriteSink;
+    use crate::pack::Details;
+    use crate::select::Selection;
+    use crate::verify::{VerifyOptions, verify};
+    use crate::writer::WriterOptions;
+
+    /// What was said of members that are not as they should be.
+    #[derive(Default)]
+    struct Told(Vec<String>);
+
+    impl Observer for Told {
+        fn event(&mut self, event: Event<'_>) {
+            match event {
+                Event::LeftOut { path, reason } => self.0.push(format!("{path}: {reason}")),
+                Event::Failed { path, error } => self.0.push(format!("{path}: {error}")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes a base with one file, and an archive on it that could not read that file.
+    fn lost() -> [Vec<u8>; 2] {
+        let (mut base, mut newest) = (Vec::new(), Vec::new());
+        let options = WriterOptions::default();
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut base), &options).unwrap();
+        let header = MemberHeader::new("f", Kind::File { size: 3 });
+        let mut entry = writer.append(&header, Details::default(), &b"old"[..]).unwrap();
+        let (_, written) = writer.finish().unwrap();
+        entry.location.as_mut().unwrap().depth = 1;
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut newest), &options).unwrap();
+        let (identity, name) = (written.identity, b"base".to_vec());
+        writer.set_bases(vec![Base { depth: 1, identity, name }]);
+        writer.put_entry(&Entry { lost: Some("unreadable".into()), ..entry }).unwrap();
+        writer.set_incomplete();
+        writer.finish().unwrap();
+        [base, newest]
+    }
+
+    #[test]
+    fn what_could_not_be_read_brings_its_old_bytes() {
+        let [base, newest] = lost();
+        let mut newest = Archive::open(newest).unwrap();
+        attach_chain(&mut newest, vec![Archive::open(base).unwrap()]).unwrap();
+        let mut bytes = Vec::new();
+        let options = RewriteOptions::default();
+        merge(&mut WriteSink::new(&mut bytes), &newest, 2, &options, &mut ()).unwrap();
+        let merged = Archive::open(bytes).unwrap();
+        assert!(merged.info().incomplete);
+        let all = Selection::default();
+        for archive in [&newest, &merged] {
+            let report = verify(archive, &all, &VerifyOptions::default(), &mut ()).unwrap();
+            assert!(report.is_good(), "{report:?}");
+            assert_eq!(report.lost, 1);
+        }
+        let mut told = Vec::new();
+        for archive in [&newest, &merged] {
+            let target = tempfile::tempdir().unwrap();
+            let mut observer = Told::default();
+            extract(archive, &all, target.path(), &ExtractOptions::default(), &mut observer)
+                .unwrap();
+            assert_eq!(std::fs::read(target.path().join("f")).unwrap(), b"old");
+            told.push(observer.0);
+        }
+        assert_eq!(told[0], told[1]);
+    }
+}
