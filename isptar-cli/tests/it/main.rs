@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "tests that skip something say so")]
 
 mod archive;
+mod chain;
 mod classic;
 mod commands;
 mod diff;
