@@ -36,6 +36,8 @@ mod heading {
     pub(super) const LEFT_OUT: &str = "What is left out";
     /// What the archive is like.
     pub(super) const STORED: &str = "How it is stored";
+    /// What is stored of a tree that was archived before.
+    pub(super) const BASES: &str = "Incremental archives";
     /// Slices.
     pub(super) const SLICES: &str = "Slices";
     /// What programs do.

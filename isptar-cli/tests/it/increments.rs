@@ -122,3 +122,35 @@ fn what_is_no_base_is_named() {
     world.run(&args).with_status(2);
     assert_eq!(world.read("out.tar.gz"), b"what was there");
 }
+
+#[test]
+fn a_full_archive_copies_what_has_not_changed() {
+    let world = world();
+    world.file("tree/a.txt", b"changed once\n");
+    on(&world, "full.tar.gz", "one.tar.gz");
+    world.file("tree/empty", b"no more");
+    fs::remove_file(world.path("tree/sub/link")).unwrap();
+    let args = ["create", "--ignore-ctime", "--copy-data", "--base", "one.tar.gz"];
+    let done = world.run(&[&args[..], &["new.tar.gz", "-C", "tree", "."]].concat()).with_status(0);
+    assert!(done.err.contains(" unchanged since one.tar.gz, 1 deleted"), "{done:?}");
+    for name in ["full.tar.gz", "one.tar.gz"] {
+        fs::remove_file(world.path(name)).unwrap();
+    }
+    assert!(Archive::open(world.read("new.tar.gz")).unwrap().tables().bases.is_empty());
+    world.run(&["verify", "new.tar.gz"]).with_status(0);
+    world.run(&["diff", "--checksum", "new.tar.gz", "-C", "tree"]).with_status(0);
+    assert_eq!(world.names("."), ["new.tar.gz", "tree"]);
+}
+
+#[test]
+fn a_listing_alone_is_a_base_under_the_name_of_its_archive() {
+    let world = world();
+    world.run(&["isolate", "full.tar.gz", "full.tar.gz.lst"]).with_status(0);
+    on(&world, "full.tar.gz.lst", "one.tar.gz");
+    let archive = Archive::open(world.read("one.tar.gz")).unwrap();
+    assert_eq!(archive.tables().bases[0].name, b"full.tar.gz");
+    assert_eq!(world.run(&["cat", "one.tar.gz", "sub/b.conf"]).with_status(0).out, b"0123456789");
+    fs::rename(world.path("full.tar.gz.lst"), world.path("listing")).unwrap();
+    let args = ["create", "--base", "listing", "x.tar.gz", "tree"];
+    assert!(world.run(&args).with_status(2).err.contains("--base-name"));
+}

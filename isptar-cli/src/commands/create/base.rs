@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use isptar_core::rewrite::copy_data;
 use isptar_core::{BaseListing, CreateOptions, Error, Extras};
 
+use super::super::heading;
 use crate::commands::open::OpenArgs;
 use crate::failure::Failure;
 use crate::input::{self, Listed, is_stdin, shown};
@@ -15,20 +16,22 @@ use crate::input::{self, Listed, is_stdin, shown};
 /// On what an archive is made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BaseArgs {
-    /// Store only what changed since ARCHIVE was made, and refer to it for the rest
-    #[arg(long, value_name = "ARCHIVE", help_heading = "Incremental archives")]
+    /// Store only what changed since ARCHIVE was made, and refer to it for the rest; the listing of
+    /// an archive alone will do
+    #[arg(long, value_name = "ARCHIVE", help_heading = heading::BASES)]
     base: Option<PathBuf>,
-    /// Look for the base under NAME when members are read [default: its file name]
-    #[arg(long, value_name = "NAME", requires = "base", help_heading = "Incremental archives")]
+    /// Look for the base under NAME when members are read [default: its file name; that of a listing
+    /// alone without its last extension]
+    #[arg(long, value_name = "NAME", requires = "base", help_heading = heading::BASES)]
     base_name: Option<OsString>,
     /// Read files that seem unchanged, too, and compare their digests
-    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    #[arg(long, requires = "base", help_heading = heading::BASES)]
     checksum: bool,
     /// Do not take a file for changed because its inode changed at another time
-    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    #[arg(long, requires = "base", help_heading = heading::BASES)]
     ignore_ctime: bool,
     /// Do not take a file for changed because it has another inode number
-    #[arg(long, requires = "base", help_heading = "Incremental archives")]
+    #[arg(long, requires = "base", help_heading = heading::BASES)]
     ignore_inode: bool,
 }
 
@@ -64,7 +67,14 @@ impl BaseArgs {
         }
         let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
         let archive = input::list(slices, path, &OpenArgs::default()).map_err(bad)?;
-        let name = self.base_name.as_deref().or(path.file_name()).unwrap_or_default();
+        let file_name = match archive.is_listing() {
+            true => path.file_stem().filter(|_| path.extension().is_some()),
+            false => path.file_name(),
+        };
+        let Some(name) = self.base_name.as_deref().or(file_name) else {
+            let text = "--base-name must say what the archive of this listing is called";
+            return Err(Failure::Usage(text));
+        };
         Ok(Some(OpenBase { archive, name: name.as_bytes().to_vec() }))
     }
 }
