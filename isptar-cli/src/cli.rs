@@ -6,7 +6,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     append, cat, completions, convert, create, diff, extract, info, isolate, ls, man, merge,
-    receive, repair, send, split, verify,
+    receive, repair, reslice, send, split, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -62,6 +62,7 @@ enum Command {
     Verify(verify::Args),
     Diff(diff::Args),
     Convert(convert::Args),
+    Reslice(reslice::Args),
     Repair(repair::Args),
     Append(append::Args),
     Merge(merge::Args),
@@ -149,6 +150,7 @@ impl Command {
             Self::Verify(args) => verify::run(args, ui),
             Self::Diff(args) => diff::run(args, ui),
             Self::Convert(args) => convert::run(args, ui),
+            Self::Reslice(args) => reslice::run(args, ui),
             Self::Repair(args) => repair::run(args, ui),
             Self::Isolate(args) => isolate::run(args, ui),
             Self::Send(args) => send::run(args, ui),

@@ -15,6 +15,7 @@ pub(crate) mod merge;
 pub(crate) mod open;
 pub(crate) mod receive;
 pub(crate) mod repair;
+pub(crate) mod reslice;
 pub(crate) mod send;
 pub(crate) mod split;
 pub(crate) mod verify;

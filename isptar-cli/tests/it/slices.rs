@@ -309,6 +309,43 @@ fn a_program_that_fails_leaves_the_old_archive() {
 }
 
 #[test]
+fn reslicing_keeps_the_archive_as_it_is() {
+    let world = world();
+    create(&world, &[], "whole.tgz").with_status(0);
+    let reslice = |args: &[&str]| world.run(&[&["reslice", "-q"], args].concat());
+    reslice(&["whole.tgz", "-o", "a.tgz", "--slice-size", "20000"]).with_status(0);
+    let first = joined(&world);
+    assert_eq!(identity(&world, "a.tgz"), identity(&world, "whole.tgz"));
+    reslice(&["a.tgz", "--slice-size", "50000"]).with_status(0);
+    check_restored(&world, &[], "a.tgz");
+    world.run(&["verify", "-q", "a.tgz"]).with_status(0);
+    create(&world, &["--slice-size", "50000"], "made.tgz").with_status(0);
+    let made: Vec<u8> =
+        (1..=7).flat_map(|number| world.read(&format!("made.tgz.part{number}"))).collect();
+    for number in 1.. {
+        if fs::remove_file(world.path(&format!("made.tgz.part{number}"))).is_err() {
+            break;
+        }
+    }
+    assert!(joined(&world).starts_with(&made), "as create makes it");
+    reslice(&["a.tgz", "--slice-size", "20000"]).with_status(0);
+    assert!(joined(&world) == first);
+    reslice(&["a.tgz", "--join"]).with_status(0);
+    assert!(world.read("a.tgz") == world.read("whole.tgz") && slices(&world, ".").is_empty());
+    let done = reslice(&["a.tgz", "--join", "-o", "-"]).with_status(0);
+    assert!(done.out == world.read("whole.tgz"));
+    reslice(&["a.tgz"]).with_status(2);
+    // What is copied is compared with the digests of its slices.
+    sliced(&world);
+    let mut bytes = world.read("a.tgz.part5");
+    bytes[9000] ^= 1;
+    world.file("a.tgz.part5", &bytes);
+    let done = reslice(&["a.tgz", "-o", "b.tgz", "--join"]).with_status(5);
+    assert!(done.err.contains("slice 5, a.tgz.part5, has SHA-256 "), "{}", done.err);
+    assert!(!world.path("b.tgz").exists());
+}
+
+#[test]
 fn slices_do_not_go_to_standard_output() {
     let world = world();
     let done = create(&world, &["--slice-size", "20000"], "-").with_status(2);

@@ -39,7 +39,7 @@ pub(crate) use chunks::{Chunk, ChunkReader, DigestCheck};
 pub use entries::Entries;
 pub(crate) use front::Front;
 pub use member::Member;
-pub(crate) use open::Tailed;
+pub(crate) use open::{Tailed, place};
 pub use pass::BlockEntries;
 pub(crate) use rereads::Rereads;
 pub(crate) use streams::stream_limit;

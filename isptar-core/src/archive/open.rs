@@ -282,7 +282,7 @@ pub(super) fn unpack_at<R: ReadAt>(
 }
 
 /// Places a failure to decode a stream.
-pub(super) fn place(error: DecodeError, offset: u64) -> Error {
+pub(crate) fn place(error: DecodeError, offset: u64) -> Error {
     match error {
         DecodeError::Io(source) => Error::input(offset, source),
         DecodeError::Format(kind) => kind.at(offset),

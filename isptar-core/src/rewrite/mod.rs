@@ -12,6 +12,7 @@ mod copy_data;
 mod merge;
 mod parts;
 mod regroup;
+mod reslice;
 mod respell;
 mod split;
 
@@ -29,6 +30,7 @@ pub use copy_data::copy_data;
 pub use merge::{attach_chain, merge};
 pub use parts::{Part, PartInfo, merge_parts, parts_of, select_part};
 pub(crate) use regroup::{Regroup, is_here};
+pub use reslice::reslice;
 pub use split::{PartSinks, split};
 
 /// How archives are written out of others.

@@ -239,8 +239,7 @@ impl SliceSet {
         go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        let expected = self.expected.get().and_then(|slices| slices.get(index));
-        let (Some(expected), Some(place)) = (expected, self.places.get(index)) else {
+        let (Some(_), Some(place)) = (self.expected_of(number), self.places.get(index)) else {
             return Ok(());
         };
         let mut digest = Sha256::new();
@@ -255,12 +254,21 @@ impl SliceSet {
             digest.update(&buffer[..left]);
             at += left as u64;
         }
-        let actual: [u8; 32] = digest.finalize().into();
-        if actual == expected.sha256 {
-            return Ok(());
-        }
+        self.compare_digest(number, digest.finalize().into())
+    }
+
+    /// Compares the digest of a slice with the one in the tables, if they have one.
+    pub(crate) fn compare_digest(&self, number: u64, actual: [u8; 32]) -> Result<()> {
+        let expected = self.expected_of(number).filter(|slice| slice.sha256 != actual);
+        let Some(expected) = expected else { return Ok(()) };
         let (expected, actual) = (HEXLOWER.encode(&expected.sha256), HEXLOWER.encode(&actual));
         Err(Error::Slice(self.files.fault(number, SliceFault::Digest { expected, actual })))
+    }
+
+    /// Returns what the tables say of a slice, when they do and the archive lies in slices.
+    fn expected_of(&self, number: u64) -> Option<&tables::Slice> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.expected.get()?.get(index)
     }
 
     /// Returns the number and place of the slice that has the byte at `offset`.
