@@ -127,7 +127,9 @@ impl<R: ReadAt, S: Sink> Copy<'_, R, S> {
         let start = self.archive.listing_start();
         let listing = start..start.saturating_add(info.listing_size);
         let name = listing_name(self.archive)?;
-        let mut packer = block_packer(level_at(self.archive, start)?);
+        // The archive info is never too small to be compressed.
+        let level = level_at(self.archive, start.saturating_add(old.listing_size))?;
+        let mut packer = block_packer(level);
         let (size, limits) = (self.output.slice_size(), self.archive.limits());
         let ending = Ending::sliced(&name, info, tables, &mut packer, limits, size)?;
         self.output.begin_listing()?;
@@ -188,8 +190,7 @@ mod tests {
             let archive = Archive::open(&whole).unwrap();
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("a.tgz");
-            let mut options = SliceOptions::default();
-            options.size = 4096;
+            let options = SliceOptions { size: 4096, ..SliceOptions::default() };
             let mut sink = SliceSink::create(&path, options).unwrap();
             let written = reslice(&archive, &mut sink, &mut ()).unwrap();
             drop(sink);
