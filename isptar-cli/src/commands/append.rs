@@ -105,6 +105,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         Stream::Out(ui.out()?)
     } else {
         store::check(args.new_archive())?;
+        args.store.slices.check(args.new_archive())?;
         store::stream(args.new_archive(), ui)?
     };
     let mut reporter = Reporter::new(ui, &signals, telling, stream);
@@ -126,8 +127,11 @@ fn job(
 ) -> Result<AppendReport, Failure> {
     let old = input::open_listed(&args.archive, &args.open)?;
     let existing = std::fs::metadata(&args.archive).ok().filter(Metadata::is_file);
-    if existing.is_none() && args.output.is_none() && !args.dry_run {
-        return Err(Failure::Usage("an archive in slices is added to with -o NEW alone"));
+    let stays_whole = args.output.is_none() && !args.store.slices.is_given() && !args.dry_run;
+    if existing.is_none() && stays_whole {
+        return Err(Failure::Usage(
+            "an archive in slices is replaced by slices: --slice-size says of which size",
+        ));
     }
     create.own_files.extend(existing.map(|file| (file.dev(), file.ino())));
     // Its slices, too.
@@ -142,7 +146,8 @@ fn job(
     if let Some(new) = &args.output {
         rewrite::check_other(new, std::slice::from_ref(&args.archive))?;
     }
-    let mut sink = store::sink(args.new_archive(), ui)?;
+    create.own_names.extend(args.store.slices.own_names(args.new_archive()));
+    let mut sink = args.store.slices.sink(args.new_archive(), ui)?;
     Ok(append(&mut *sink, &old, &args.paths, &create, &options, reporter)?)
 }
 

@@ -8,6 +8,7 @@ use isptar_core::rewrite::{Part, RewriteReport, attach_chain, merge, merge_parts
 
 use super::open::OpenArgs;
 use super::rewrite::{self, RewriteArgs};
+use super::slices::SliceArgs;
 use super::store;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     rewrite: RewriteArgs,
     #[command(flatten)]
+    slices: SliceArgs,
+    #[command(flatten)]
     open: OpenArgs,
 }
 
@@ -51,6 +54,7 @@ Examples:
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let signals = Signals::start()?;
     store::check(&args.output)?;
+    args.slices.check(&args.output)?;
     let stream = store::stream(&args.output, ui)?;
     let mut reporter = Reporter::new(ui, &signals, args.rewrite.telling(), stream);
     let merged = match args.parts {
@@ -86,7 +90,7 @@ fn chain(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<RewriteRep
     let newest_path = paths.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
     let named = |error| Failure::from(error).named(newest_path);
     attach_chain(&mut newest, older).map_err(named)?;
-    let mut sink = store::sink(&args.output, ui)?;
+    let mut sink = args.slices.sink(&args.output, ui)?;
     let merged = u32::try_from(merged).unwrap_or(u32::MAX).saturating_add(1);
     let options = args.rewrite.to_options(&args.output);
     merge(&mut *sink, &newest, merged, &options, reporter).map_err(named)
@@ -102,7 +106,7 @@ fn parts(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<RewriteRep
     let named = named.iter().map(|(name, _)| name.as_bytes().to_vec());
     let parts: Vec<_> =
         named.zip(&archives).map(|(name, archive)| Part { name, archive }).collect();
-    let mut sink = store::sink(&args.output, ui)?;
+    let mut sink = args.slices.sink(&args.output, ui)?;
     Ok(merge_parts(&mut *sink, &parts, &args.rewrite.to_options(&args.output), reporter)?)
 }
 

@@ -44,6 +44,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 impl SliceArgs {
+    /// Returns whether the archive is to be cut.
+    pub(crate) fn is_given(&self) -> bool {
+        self.slice_size.is_some()
+    }
+
     /// Refuses to cut what does not go to files.
     pub(crate) fn check(&self, archive: &Path) -> Result<(), Failure> {
         if self.slice_size.is_some() && is_stdin(archive) {

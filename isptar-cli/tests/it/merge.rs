@@ -218,3 +218,23 @@ fn unchanged_members_are_copied_from_the_base_and_its_bases() {
         world.script(script).with_status(0);
     }
 }
+
+#[test]
+fn what_is_made_of_archives_may_be_in_slices() {
+    let world = three();
+    let merge =
+        ["merge", "-q", "--slice-size=1M", "--parts", "-o", "s", "one.tar.gz", "two.tar.gz"];
+    world.run(&merge).with_status(0);
+    assert!(world.path("s.part6").exists() && !world.path("s").exists());
+    std::fs::create_dir(world.path("out")).unwrap();
+    world.run(&["split", "-q", "s", "-C", "out"]).with_status(0);
+    assert_eq!(identity(&world, "out/two.tar.gz"), identity(&world, "two.tar.gz"));
+    let create = ["create", "-q", "--slice-size=1M", "c", "tree"];
+    world.run(&create).with_status(0);
+    world.file("more", b"more");
+    world.run(&["append", "-q", "c", "more"]).with_status(2);
+    world.run(&["append", "-q", "--slice-size=500K", "c", "more"]).with_status(0);
+    assert!(world.path("c.part6").exists());
+    world.run(&["verify", "-q", "c"]).with_status(0);
+    world.run(&["diff", "-q", "c", "-C", "."]).with_status(0);
+}
