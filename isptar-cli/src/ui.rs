@@ -1,11 +1,13 @@
 //! The one place that prints: results on standard output, all else on standard error.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, PoisonError};
 
 use clap::ColorChoice;
 use isptar_core::MemberPath;
@@ -20,6 +22,8 @@ pub(crate) struct Ui {
     quiet: bool,
     color: ColorChoice,
     no_color: bool,
+    /// The hints that were given: each is told once, not with every member that needs it.
+    hinted: Mutex<HashSet<String>>,
 }
 
 /// What a line on standard error is about; it gives the word and its colour.
@@ -47,7 +51,7 @@ impl Ui {
     /// Makes the user interface of a run.
     pub(crate) fn new(quiet: bool, color: ColorChoice) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { quiet, color, no_color }
+        Self { quiet, color, no_color, hinted: Mutex::default() }
     }
 
     /// Returns whether a progress bar can be shown.
@@ -83,12 +87,16 @@ impl Ui {
         self.print(Tone::Warning, text);
     }
 
-    /// Tells an error and, when there is one, what can be done about it.
+    /// Tells an error and, when there is something and it was not told yet, what can be done about it.
     pub(crate) fn error(&self, text: &str, hint: Option<&str>) {
         self.print(Tone::Error, text);
-        if let Some(hint) = hint {
+        if let Some(hint) = hint.filter(|hint| self.is_new_hint(hint)) {
             self.print(Tone::Hint, hint);
         }
+    }
+
+    fn is_new_hint(&self, hint: &str) -> bool {
+        self.hinted.lock().unwrap_or_else(PoisonError::into_inner).insert(hint.to_owned())
     }
 
     /// Tells why a command, or a part of it, failed.
@@ -250,7 +258,7 @@ mod tests {
 
     #[test]
     fn colours_follow_the_choice_and_the_environment() {
-        let ui = |color, no_color| Ui { quiet: false, color, no_color };
+        let ui = |color, no_color| Ui { no_color, ..Ui::new(false, color) };
         assert!(ui(ColorChoice::Auto, false).colored(true));
         assert!(!ui(ColorChoice::Auto, true).colored(true));
         assert!(!ui(ColorChoice::Auto, false).colored(false));

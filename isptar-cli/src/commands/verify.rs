@@ -195,14 +195,15 @@ fn summary(report: &VerifyReport, quick: bool, unlisted: bool) -> String {
         true => format!("{whole} of {members} entries good, members not read"),
         false => format!("{whole} of {} whole, {damaged} damaged", count(*members, "member")),
     };
+    let plural = |number, one, several| (number, if number == 1 { one } else { several });
     for (number, what) in [
         (report.strays, "not in the listing"),
         (report.unnamed, "damaged where no name is known"),
         (report.beyond, "damaged beyond the members"),
-        (report.slices, "slices missing or wrong"),
+        plural(report.slices, "slice missing or wrong", "slices missing or wrong"),
         (report.missing, "not found"),
         (report.lost, "lost when archived"),
-        (report.missing_bases, "bases missing or wrong"),
+        plural(report.missing_bases, "base missing or wrong", "bases missing or wrong"),
         (report.in_bases, "of them in bases"),
         (report.in_bases_unread, "in bases, not checked"),
         (report.duplicates, "standing again later"),
@@ -277,5 +278,10 @@ mod tests {
         let text = summary(&report, false, false);
         assert!(text.contains(", 1 not in the listing, 1 damaged beyond the members, 1 lost"));
         assert_eq!(summary_json(&report, true, false)["quick"], true);
+        report.slices = 1;
+        report.missing_bases = 2;
+        let text = summary(&report, false, false);
+        assert!(text.contains(", 1 slice missing or wrong, 1 lost"), "{text}");
+        assert!(text.contains(", 2 bases missing or wrong"), "{text}");
     }
 }

@@ -187,6 +187,8 @@ fn what_is_in_slices_that_are_here_can_be_had() {
         let said = format!("slice {number}, a.tgz.part{number}, is missing\n");
         assert!(done.err.contains(&said), "{}", done.err);
     }
+    // What can be done about that is said once.
+    assert_eq!(done.err.matches("isptar: hint: ").count(), 1, "{}", done.err);
     let done = world.run(&["ls", "a.tgz.part9"]).with_status(5);
     assert!(done.err.contains("hint: name the archive: a.tgz\n"), "{}", done.err);
     assert!(count > 20);
