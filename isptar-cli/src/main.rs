@@ -12,7 +12,6 @@ mod json;
 mod limits;
 mod output;
 mod patient;
-#[allow(dead_code, reason = "the options that name programs follow")]
 mod program;
 mod progress;
 mod reporter;

@@ -9,7 +9,6 @@ use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::padding;
 use crate::format::timestamp::Timestamp;
 use crate::limits::Limits;
-use crate::writer::data_packer;
 
 /// What an entry records beside the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,7 +68,7 @@ impl MemberPacker {
 
     /// Makes a packer for classic archives: of members it packs the data and its padding alone.
     pub(crate) fn classic(level: u8, limits: Limits) -> Self {
-        Self { packer: data_packer(level), data_alone: true, ..Self::new(level, limits) }
+        Self { packer: Packer::open_ended(level), data_alone: true, ..Self::new(level, limits) }
     }
 
     /// Packs a member whose data is at hand as one stream, appended to `out`. `data` holds the

@@ -2,41 +2,35 @@
 
 mod classic;
 mod ending;
+mod listing;
 mod output;
+mod put;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-use sha2::{Digest as _, Sha256};
-use tempfile::SpooledTempFile;
+use std::path::PathBuf;
 
 use crate::codec::{Method, Packer};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Chunks, Entry, Kind, Location};
 use crate::format::info::{ArchiveInfo, FORMAT};
 use crate::format::member::{MemberHeader, prologue};
-use crate::format::tables::{Base, ListingBlock, Tables};
-use crate::format::{INFO_NAME, chunk_size, gzip};
+use crate::format::tables::Base;
+use crate::format::{INFO_NAME, chunk_size};
 use crate::io::{ReadAt, Sink};
 use crate::limits::Limits;
 use crate::pack::{Details, MemberDigest, MemberPacker, entry_of};
 use crate::path::{MemberName, MemberPath, compare};
-use crate::run::{Line, Run};
+use crate::run::Run;
 
-pub(crate) use classic::{ClassicWriter, data_packer, listing_packer};
+pub(crate) use classic::{ClassicWriter, listing_packer};
 pub(crate) use ending::{Ending, info_header, listing_header, listing_name};
+pub(crate) use listing::{block_packer, pack_block};
 pub(crate) use output::Output;
+pub(crate) use put::Put;
 
-/// Level at which listing, tables and archive info are packed, unless nothing is.
-const LISTING_LEVEL: u8 = 6;
-
-/// Bytes of text after which a listing block ends at the next line end.
-const BLOCK_TEXT: usize = 256 << 10;
-
-/// Bytes of packed listing that are kept in memory before a file is made for them.
-const SPOOL_MEMORY: usize = 1 << 20;
+use listing::{LISTING_LEVEL, ListingWriter, check_spool, spool_error};
 
 /// How an archive is written.
 #[derive(Debug, Clone)]
@@ -77,52 +71,6 @@ pub struct Written {
     pub entries: u64,
     /// Bytes of content of all files, holes included.
     pub content_size: u64,
-}
-
-/// Takes members, packed or not: an archive that is being written, whatever its sink.
-pub(crate) trait Put {
-    /// See [`ArchiveWriter::put_stream`].
-    fn put_stream(&mut self, stream: &[u8]) -> Result<u64>;
-    /// See [`ArchiveWriter::put_copy`].
-    fn put_copy(&mut self, source: &dyn ReadAt, range: Range<u64>) -> Result<u64>;
-    /// See [`ArchiveWriter::put_entry`].
-    fn put_entry(&mut self, entry: &Entry) -> Result<()>;
-    /// See [`ArchiveWriter::push`].
-    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry>;
-    /// See [`ArchiveWriter::append`].
-    fn append(
-        &mut self,
-        header: &MemberHeader,
-        details: Details,
-        content: &mut dyn Read,
-    ) -> Result<Entry>;
-}
-
-impl<S: Sink> Put for ArchiveWriter<S> {
-    fn put_stream(&mut self, stream: &[u8]) -> Result<u64> {
-        Self::put_stream(self, stream)
-    }
-
-    fn put_copy(&mut self, source: &dyn ReadAt, range: Range<u64>) -> Result<u64> {
-        Self::put_copy(self, source, range)
-    }
-
-    fn put_entry(&mut self, entry: &Entry) -> Result<()> {
-        Self::put_entry(self, entry)
-    }
-
-    fn push(&mut self, entry: Entry, stream: &[u8]) -> Result<Entry> {
-        Self::push(self, entry, stream)
-    }
-
-    fn append(
-        &mut self,
-        header: &MemberHeader,
-        details: Details,
-        content: &mut dyn Read,
-    ) -> Result<Entry> {
-        Self::append(self, header, details, content)
-    }
 }
 
 /// Writes an archive, fed member by member.
@@ -584,180 +532,5 @@ fn at_end(content: &mut impl Read) -> io::Result<()> {
     match content.read(&mut byte)? {
         0 => Ok(()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "there is more of it than its size")),
-    }
-}
-
-/// Returns a function that says that the listing could not be spooled, and where.
-fn spool_error(directory: Option<&Path>) -> impl FnOnce(io::Error) -> Error + use<> {
-    let path = directory.map(Path::to_path_buf);
-    move |source| Error::Output { op: "spool the listing of", path, source }
-}
-
-/// Checks that a spool can be made: before hours of work, not after.
-fn check_spool(directory: Option<&Path>) -> Result<()> {
-    let Some(directory) = directory else { return Ok(()) };
-    let found = std::fs::metadata(directory).and_then(|metadata| match metadata.is_dir() {
-        true => Ok(()),
-        false => Err(io::ErrorKind::NotADirectory.into()),
-    });
-    found.map_err(spool_error(Some(directory)))
-}
-
-fn new_spool(directory: Option<&Path>) -> SpooledTempFile {
-    match directory {
-        Some(directory) => tempfile::spooled_tempfile_in(SPOOL_MEMORY, directory),
-        None => tempfile::spooled_tempfile(SPOOL_MEMORY),
-    }
-}
-
-/// Collects entries and packs them block by block into a spool.
-#[derive(Debug)]
-struct ListingWriter {
-    packer: Packer,
-    limits: Limits,
-    text: Vec<u8>,
-    /// Entries in `text`, and the name of the first.
-    entries: u64,
-    first: MemberPath,
-    text_len: u64,
-    packed_len: u64,
-    identity: Sha256,
-    tables: Tables,
-    spool: SpooledTempFile,
-    /// Where the spool is, when that was said.
-    directory: Option<PathBuf>,
-    /// Texts of full blocks that somebody else packs.
-    deferred: Option<VecDeque<Vec<u8>>>,
-    /// Blocks that were not spooled yet, oldest first.
-    awaited: VecDeque<ListingBlock>,
-}
-
-/// A listing that is complete.
-struct Listing {
-    identity: [u8; 32],
-    text_len: u64,
-    packed_len: u64,
-    tables: Tables,
-    spool: SpooledTempFile,
-    directory: Option<PathBuf>,
-    packer: Packer,
-}
-
-/// Makes packers of listing blocks, for archives of a level.
-pub(crate) fn block_packer(level: u8) -> Packer {
-    Packer::new(if level == 0 { 0 } else { LISTING_LEVEL })
-}
-
-/// Appends the stream of a listing block: see [`ArchiveWriter::full_block`].
-pub(crate) fn pack_block(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
-    pack_text(packer, text, out);
-}
-
-/// Appends a stream of listing or tables; what its reader would take for a bomb is stored.
-fn pack_text(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    packer.pack(text, out);
-    let packed = (out.len() - start) as u64;
-    if text.len() as u64 > Limits::default().listing_ratio * packed {
-        out.truncate(start);
-        gzip::push_stored(text, crc32fast::hash(text), out);
-    }
-}
-
-impl ListingWriter {
-    fn new(level: u8, limits: Limits, directory: Option<&Path>) -> Self {
-        Self {
-            packer: block_packer(level),
-            limits,
-            text: Vec::new(),
-            entries: 0,
-            first: MemberPath::default(),
-            text_len: 0,
-            packed_len: 0,
-            identity: Sha256::new(),
-            tables: Tables::default(),
-            spool: new_spool(directory),
-            directory: directory.map(Path::to_path_buf),
-            deferred: None,
-            awaited: VecDeque::new(),
-        }
-    }
-
-    fn push(&mut self, entry: &Entry) -> Result<()> {
-        self.begin_line(entry.path.as_bytes())?;
-        let unstorable = |kind| Error::Unstorable { path: entry.path.clone(), kind };
-        entry.encode(&self.limits, &mut self.text).map_err(unstorable)?;
-        self.entries += 1;
-        Ok(())
-    }
-
-    fn push_line(&mut self, line: &Line<'_>) -> Result<()> {
-        self.begin_line(line.name)?;
-        self.text.extend_from_slice(line.text);
-        self.entries += 1;
-        Ok(())
-    }
-
-    /// Ends the block when it is full, and notes the first name of one.
-    fn begin_line(&mut self, name: &[u8]) -> Result<()> {
-        // The tables have the first name of each block: with long names, blocks are longer.
-        if self.text.len() >= BLOCK_TEXT.max(64 * self.first.as_bytes().len()) {
-            self.flush()?;
-        }
-        if self.entries == 0 {
-            self.first = MemberPath::new(name);
-        }
-        Ok(())
-    }
-
-    /// Ends a block.
-    fn flush(&mut self) -> Result<()> {
-        let mut text = std::mem::take(&mut self.text);
-        self.identity.update(&text);
-        self.text_len += text.len() as u64;
-        self.awaited.push_back(ListingBlock {
-            packed: 0,
-            real: text.len() as u64,
-            entries: std::mem::take(&mut self.entries),
-            first: std::mem::take(&mut self.first),
-        });
-        if let Some(deferred) = &mut self.deferred {
-            deferred.push_back(text);
-            self.text = Vec::with_capacity(BLOCK_TEXT + BLOCK_TEXT / 8);
-            return Ok(());
-        }
-        let mut stream = Vec::new();
-        pack_text(&mut self.packer, &text, &mut stream);
-        text.clear();
-        self.text = text;
-        self.put_block(&stream)
-    }
-
-    /// Spools the oldest block that was not.
-    fn put_block(&mut self, stream: &[u8]) -> Result<()> {
-        let Some(mut block) = self.awaited.pop_front() else { return Ok(()) };
-        let failed = spool_error(self.directory.as_deref());
-        self.spool.write_all(stream).map_err(failed)?;
-        block.packed = stream.len() as u64;
-        self.packed_len += block.packed;
-        self.tables.blocks.push(block);
-        Ok(())
-    }
-
-    /// Closes the listing with an empty line.
-    fn finish(mut self) -> Result<Listing> {
-        self.text.push(b'\n');
-        self.deferred = None;
-        self.flush()?;
-        let listing = Listing {
-            identity: self.identity.finalize().into(),
-            text_len: self.text_len,
-            packed_len: self.packed_len,
-            tables: self.tables,
-            spool: self.spool,
-            directory: self.directory,
-            packer: self.packer,
-        };
-        Ok(listing)
     }
 }

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
 
-use super::{
-    BLOCK_TEXT, LISTING_LEVEL, Output, WriterOptions, Written, block_packer, check_spool,
-    info_header, listing_name, new_spool, spool_error,
+use super::listing::{
+    BLOCK_TEXT, LISTING_LEVEL, block_packer, check_spool, new_spool, spool_error,
 };
+use super::{Output, WriterOptions, Written, info_header, listing_name};
 use crate::codec::{Joined, Packer};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Entry, Location};
@@ -31,11 +31,6 @@ const LONGEST_PATH: u64 = 4095;
 
 /// Bytes of headers that are collected before they are packed.
 const HEADERS: usize = 64 << 10;
-
-/// Makes packers of the data of files, for archives of a level.
-pub(crate) fn data_packer(level: u8) -> Packer {
-    Packer::open_ended(level)
-}
 
 /// Makes packers of pieces of the listing, for archives of a level.
 pub(crate) fn listing_packer(level: u8) -> Packer {
@@ -76,7 +71,7 @@ impl<S: Sink> ClassicWriter<S> {
             output: Output::new(sink),
             limits: Limits { path: LONGEST_PATH, ..Limits::default() },
             level: options.level,
-            packer: data_packer(options.level),
+            packer: Packer::open_ended(options.level),
             buffer: Vec::new(),
             headers: Vec::new(),
             stream: None,

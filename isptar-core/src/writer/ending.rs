@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pack_text;
+use super::listing::pack_text;
 use crate::codec::Packer;
 use crate::error::{Error, FormatError, Result};
 use crate::format::header::{Header, Magic};
