@@ -1,4 +1,8 @@
 //! Writing an archive member by member.
+//!
+//! Streams go to the sink as they are made; lines of the listing are packed block by block into a
+//! spool (in memory, above a megabyte an unlinked file), which follows the members. A run that ends
+//! before [`ArchiveWriter::finish`] publishes nothing.
 
 mod classic;
 mod ending;

@@ -1,4 +1,15 @@
 //! Opening an archive by its listing: entries, finding, contents.
+//!
+//! Opening reads the last 64 KiB: trailer, archive info, tables. [`Archive::map_blocks`] picks
+//! listing blocks by their first names; threads read one each, unpack it, parse its lines to
+//! entries that borrow from the text (`EntryRef`), and make of them what they are asked for. The
+//! results come in order: there the order of names and the digest of the whole text are checked
+//! across blocks. [`Archive::find`] halves the lines of one block by their names, and reads all of
+//! them only where that finds nothing.
+//!
+//! A chain: every reader asks `at_depth` for the archive that a member is in, which opens a base
+//! when the first member needs it. Streams, how much is decoded again, and how far a run has come
+//! are kept for each depth, because members of a chain alternate between archives.
 
 mod agree;
 mod bases;

@@ -1,4 +1,10 @@
 //! Decompressing a stream that is in memory as a whole.
+//!
+//! What is not exactly as it should be is decoded again piece by piece, which finds out what is
+//! wrong and where: so errors do not depend on the decoder. libdeflate takes streams that gzip
+//! refuses: distances and lengths without a meaning, and either bit where a code has one symbol.
+//! Those who restore lose nothing by that, CRC and digest hold; verify must not call whole what
+//! gzip does not restore, and so judges by zlib-rs (a test flips every bit).
 
 #[cfg(feature = "libdeflate")]
 use super::inflate::Inflater;

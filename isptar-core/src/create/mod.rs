@@ -1,8 +1,24 @@
 //! The create job: from a tree of files to an archive.
 //!
-//! The walk finds things in listing order; each becomes an `Item` (names, hard links: in order),
-//! is packed (opened, read, digested, compressed: in any order, on all threads), and stored (in
-//! order again). Small ones go to the threads in batches, big files chunk by chunk.
+//! One thread, the driver, has all that must be in order. It walks the paths, sorted, by directory
+//! handles, and makes `Item`s: names, hard links. Small ones go to the workers in batches, so that
+//! what handing over costs is shared by many; with groups a batch is a group, composed from the
+//! sizes that the walk saw. A worker opens, reads, makes headers, digests and packs: a small file
+//! is read whole, then its header is made, so header and data agree. A big file is opened by the
+//! driver and is a job for each chunk; what is missing when it shrinks is zeros, and it is marked
+//! dirty.
+//!
+//! Results come back in order. `Store` puts out streams and adds lines to the listing block that is
+//! open; a full block is a job, too, and then goes to the spool. What only then turns out to be
+//! otherwise is packed again there: a hard link whose first name has no content, a file that has
+//! outgrown its batch, and a group with such a link as single members. What is under way is bounded
+//! in bytes, and in directories that are kept open.
+//!
+//! What [`Extras`] bring has its turn between the files of the walk (`agenda`); before a hook is
+//! called, all jobs are done. Content of unknown length is packed by chunks into an unlinked file,
+//! and copied from there when its headers can be written (`supply`). With a base, `changes` goes
+//! through its listing beside the walk: what did not change is handed on as lines, many at a time,
+//! and nothing of it is opened.
 
 mod agenda;
 mod batch;

@@ -2,6 +2,9 @@
 //!
 //! Both sides come in listing order and are merged, each read once. What differs is what restoring
 //! the archive over the tree would change: times of inodes, inode numbers and sockets do not count.
+//!
+//! What the walk cannot look at, or leaves out, hides the entries below it. Hard links are compared
+//! as sets of the names that both sides have.
 
 mod archives;
 mod compare;

@@ -1,4 +1,26 @@
 //! The extract job: from an archive to a tree of files.
+//!
+//! One thread reads the listing in order, decides where members go, makes the directories, and
+//! hands batches of members to workers with open handles of their directories; whatever meets a
+//! name that is under way waits for it. A worker reads the streams of its batch, compares headers,
+//! decodes and digests, and puts the files into place; what is to be told comes back and is told in
+//! listing order. Chunks of big files are decoded and written by all workers, the first thread runs
+//! the digest over them in order and finishes the file. Then come further passes over the listing:
+//! hard links, symbolic links, and at last the metadata of directories. An entry whose streams are
+//! not behind all others, and a file from 16 MiB on that has no chunks, waits until all before it
+//! is done.
+//!
+//! Every file gets its name when it is whole, small ones too: a partial file under a member's name
+//! cannot be told from a user's own. In a directory that this run made, files of one buffer are
+//! made without a name (O_TMPFILE) and linked: a killed run leaves nothing, nobody can meet them,
+//! so neither locks nor looks are needed, and a link never replaces anything. Elsewhere, and where
+//! the file system has no such files, they are renamed from a temporary name, with a lock. On
+//! tmpfs, for a file of 1 KB, the calls take 10 us made in place, 13 us by a link, 14.5 us by a
+//! rename without its lock and looks. The temporary name comes from the digest of the name, so that
+//! the next run knows what a killed one left; what is not surely that is left alone and told. It is
+//! removed only when what was just restored beside it has all its bytes at the same places.
+//!
+//! A tar without a listing goes the same way on one thread, front to back.
 
 mod big;
 mod contents;

@@ -41,21 +41,21 @@ pub trait Sink: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`].
+    /// [`Error::Output`](crate::Error::Output).
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
     /// Ends a slice; when this returns, its bytes are on stable storage.
     ///
     /// # Errors
     ///
-    /// [`Error::Output`].
+    /// [`Error::Output`](crate::Error::Output).
     fn finish_slice(&mut self, slice: &FinishedSlice) -> Result<()>;
 
     /// Says that all members were written, and the header of `.backup.info` comes.
     ///
     /// # Errors
     ///
-    /// [`Error::Output`].
+    /// [`Error::Output`](crate::Error::Output).
     fn begin_listing(&mut self) -> Result<()> {
         Ok(())
     }
@@ -64,7 +64,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`].
+    /// [`Error::Output`](crate::Error::Output).
     fn publish(&mut self, identity: &[u8; 32]) -> Result<()>;
 
     /// Returns how long slices are to be; an archive that is longer is cut. At least
@@ -208,7 +208,7 @@ impl FileSink {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when another process writes the same archive, else [`Error::Output`].
+    /// [`Error::Busy`](crate::Error::Busy) when another process writes the same archive, else [`Error::Output`](crate::Error::Output).
     pub fn create(path: &Path) -> Result<Self> {
         let path = resolve(path).map_err(output("create", Some(path)))?;
         let existing = match path.metadata() {
@@ -271,7 +271,7 @@ impl FileSink {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`] when the symbolic links that `path` is cannot be followed.
+    /// [`Error::Output`](crate::Error::Output) when the symbolic links that `path` is cannot be followed.
     pub fn temporary(path: &Path) -> Result<PathBuf> {
         let path = resolve(path).map_err(output("create", Some(path)))?;
         Ok(partial_of(&path))

@@ -7,6 +7,13 @@
 //!
 //! Neither side trusts the other: the server takes names only into the archive, and the client
 //! reads only what it has offered itself.
+//!
+//! The client has a thread of its own that reads the answers, whatever the client is doing, so the
+//! two sides cannot wait for each other. It opens and reads with the code of create
+//! (`create::file`, `create::big`), and knows of moved hard links as that does. The server reads
+//! frames in order and hands batches and chunks to workers; storing is in order, as in create. It
+//! compresses, because the streams and their digests must be its own. With a base, `known` compares
+//! offers with its listing by the rules of [`crate::base`].
 
 mod classic;
 mod client;

@@ -10,6 +10,10 @@
 //! be missing before them. What the listing alone knows of a member (nanoseconds, names of owners,
 //! inode numbers, keys that this version does not know) is taken from its entry when header and
 //! digest agree with that, by the same rules as when the member is restored.
+//!
+//! A member is accepted by the checks of verify, so that verify finds nothing wrong with what
+//! repair made. Damaged stored streams are passed over by their computed length, so that an archive
+//! stored within is not taken for the archive. Unreadable places are holes (`io::tolerant`).
 
 mod listing;
 mod probe;

@@ -5,6 +5,14 @@
 //! headers change. Copying trusts what was written: it decodes only what it must, and compares the
 //! rest with what its entry claims. The digests of the listing go along, so that whoever reads a
 //! member finds damage that was copied; [`RewriteOptions::verify`] finds it before.
+//!
+//! One thread goes through listings in order; `Copier` copies streams from the archive of each
+//! member's depth, those that follow each other by one read. Whether a stream holds more than the
+//! members that are wanted is known by its length (its last four bytes) beside that of their
+//! headers, which the entry spells; only where that does not fit, or there are attributes, it is
+//! decoded. `append` lets create make an archive without a name of the new members, and joins the
+//! two by their listings: create need not know of old members, at the price of writing new ones
+//! twice.
 
 mod append;
 mod copier;

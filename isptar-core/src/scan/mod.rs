@@ -1,4 +1,7 @@
 //! Reading any tar from front to back, listing or not, damaged or not.
+//!
+//! Past damage, `resync` searches the last 64 KiB of the input, and what comes, for the next
+//! stream. Each candidate gets 4 KiB to give a tar header, and work done twice is counted.
 
 mod input;
 mod listing;

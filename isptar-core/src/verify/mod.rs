@@ -1,4 +1,12 @@
 //! The verify job: is an archive what its listing says, down to the last byte?
+//!
+//! `survey` reads the listing once, for what must be known beforehand. A second pass hands out
+//! batches of entries that follow each other, those of one group together; a worker judges their
+//! claims and reads the members. A file from 16 MiB on is read by its chunks, whose digest is taken
+//! in order. What needs the order (tiling, links, telling, how much was decoded again) is done with
+//! results, oldest first; an entry whose streams are not behind all others waits until all before
+//! it is done, so nothing depends on the number of threads. An archive that cannot be opened is
+//! looked at by repair's scan (`wreck`).
 
 mod batch;
 mod big;

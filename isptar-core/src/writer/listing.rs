@@ -86,7 +86,7 @@ pub(crate) fn block_packer(level: u8) -> Packer {
     Packer::new(if level == 0 { 0 } else { LISTING_LEVEL })
 }
 
-/// Appends the stream of a listing block: see [`ArchiveWriter::full_block`].
+/// Appends the stream of a listing block: see [`super::ArchiveWriter::full_block`].
 pub(crate) fn pack_block(packer: &mut Packer, text: &[u8], out: &mut Vec<u8>) {
     pack_text(packer, text, out);
 }
