@@ -20,6 +20,9 @@
 //! the next run knows what a killed one left; what is not surely that is left alone and told. It is
 //! removed only when what was just restored beside it has all its bytes at the same places.
 //!
+//! Metadata of what is there is never changed in place, not by [`Overwrite::Different`] either: what
+//! differs is replaced, because a file in the target may have names outside it.
+//!
 //! A tar without a listing goes the same way on one thread, front to back.
 
 mod big;

@@ -208,7 +208,8 @@ impl FileSink {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`](crate::Error::Busy) when another process writes the same archive, else [`Error::Output`](crate::Error::Output).
+    /// [`Error::Busy`](crate::Error::Busy) when another process writes the same archive, else
+    /// [`Error::Output`](crate::Error::Output).
     pub fn create(path: &Path) -> Result<Self> {
         let path = resolve(path).map_err(output("create", Some(path)))?;
         let existing = match path.metadata() {
