@@ -85,7 +85,7 @@ pub(crate) fn files(archive: &Listed) -> Vec<(u64, u64)> {
 fn regular(path: &Path) -> Result<(), BaseProblem> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            let reason = "it is no regular file; --base says where the base is".into();
+            let reason = "it is no regular file".into();
             Err(BaseProblem::Unreadable { place: shown(path), reason })
         }
         _ => Ok(()),

@@ -266,6 +266,9 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
         Error::Corrupt { .. } => {
             Some("isptar verify tells what is whole, isptar repair makes an archive of it")
         }
+        Error::NoBase { .. } => {
+            Some("bases lie beside the archive, or --base PATH says where one is")
+        }
         Error::Slice(_) => Some(
             "slices lie beside each other, or --fetch-slice CMD brings those that are elsewhere",
         ),

@@ -66,6 +66,8 @@ pub(crate) struct Reporter<'a> {
     stream: Stream,
     progress: Option<Progress>,
     worst: Exit,
+    /// Nothing is done in truth.
+    pretends: bool,
     /// The member that is stored next, and why it is on a base.
     why: Option<(MemberPath, Why)>,
     /// What the stream answered when it took no more; the job goes on without it.
@@ -77,7 +79,13 @@ impl<'a> Reporter<'a> {
     pub(crate) fn new(ui: &'a Ui, signals: &'a Signals, telling: Telling, stream: Stream) -> Self {
         let bar = ui.has_terminal() && !telling.names && !telling.json;
         let progress = bar.then(Progress::new);
-        Self { ui, signals, telling, stream, progress, worst: Exit::Good, why: None, broken: None }
+        let (worst, pretends, why, broken) = (Exit::Good, false, None, None);
+        Self { ui, signals, telling, stream, progress, worst, pretends, why, broken }
+    }
+
+    /// Says whether the job only tells what it would do.
+    pub(crate) fn pretend(&mut self, pretends: bool) {
+        self.pretends = pretends;
     }
 
     /// Writes a line of results.
@@ -150,7 +158,8 @@ impl<'a> Reporter<'a> {
             json::put_bytes(&mut object, "path", path.as_bytes());
             self.write(&json::line(object));
         } else if self.telling.names {
-            self.aside(|ui| ui.note(&format!("removed {path}")));
+            let verb = if self.pretends { "would remove" } else { "removed" };
+            self.aside(|ui| ui.note(&format!("{verb} {path}")));
         }
     }
 

@@ -113,7 +113,9 @@ impl Ui {
     pub(crate) fn damage(&self, range: &Range<u64>, error: &isptar_core::Error) {
         let text = failure::chain(error);
         if range.is_empty() {
-            self.error(&text, None);
+            let is_elsewhere = matches!(error, isptar_core::Error::NoBase { .. });
+            let hint = failure::hint(error).filter(|_| is_elsewhere);
+            self.error(&text, hint.as_deref());
         } else {
             self.error(&format!("bytes {}..{}: {text}", range.start, range.end), None);
         }

@@ -207,6 +207,12 @@ pub enum Warning {
     /// What stands beside it has the name of a temporary file, but may be anybody's.
     #[error("{0} stands beside it and is nothing that a run left: it stays")]
     Lookalike(MemberPath),
+    /// When the archive was made it could not be read: of a file, what the base has is restored;
+    /// of a directory, the contents that were known.
+    #[error(
+        "it could not be read when the archive was made: what is restored of it is older, or missing"
+    )]
+    Older,
     /// The file system has no such metadata.
     #[error("{0} cannot be kept on this file system")]
     NotKept(&'static str),

@@ -140,6 +140,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let signals = Signals::start()?;
     let stream = Stream::Out(ui.out()?);
     let mut reporter = Reporter::new(ui, &signals, args.telling(), stream);
+    reporter.pretend(args.dry_run);
     match job(args, &wanted, &mut reporter, ui) {
         Ok((report, ended)) => {
             let text = summary(&report, args.dry_run);

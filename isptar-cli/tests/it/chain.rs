@@ -57,6 +57,7 @@ fn a_base_elsewhere_is_given_and_one_that_is_missing_named() {
         let done = world.run(args).with_status(5);
         let told = done.err.contains("base full.tgz with the identity ");
         assert!(told && done.err.contains("looked for full.tgz"), "{}", done.err);
+        assert!(done.err.contains("hint: bases lie beside the archive"), "{}", done.err);
     };
     missing(&["cat", "inc.tgz", "tree/d/a"]);
     missing(&["extract", "inc.tgz", "-C", "out"]);
@@ -166,6 +167,39 @@ fn every_change_of_kind_is_restored_over_the_tree_before() {
 }
 
 #[test]
+fn what_was_asked_for_itself_may_change_its_kind() {
+    let world = World::new();
+    world.script("mkdir d; touch d/i f; ln -s f l; mkfifo p").with_status(0);
+    world.run(&["create", "one.tgz", "d", "f", "l", "p"]).with_status(0);
+    world.script("rm -r d f l p; mkdir f l p; touch d f/n l/n").with_status(0);
+    world.run(&["create", "two.tgz", "d", "f", "l", "p"]).with_status(0);
+    for (archive, count) in [("one.tgz", 0), ("two.tgz", 5), ("one.tgz", 6), ("two.tgz", 5)] {
+        let restore = ["extract", archive, "-C", "out", "--delete"];
+        let told = world.run(&[&restore[..], &["-n"]].concat()).with_status(0);
+        let done = world.run(&[&restore[..], &["-v"]].concat()).with_status(0);
+        assert_eq!(told.err.matches("would remove").count(), count, "{}", told.err);
+        assert_eq!(done.err.matches("removed").count(), count, "{}", done.err);
+        world.run(&["diff", archive, "-C", "out"]).with_status(0);
+    }
+    // What a link leads to is no business of the archive.
+    world.script("rm -r out; mkdir -p out/x else/f; touch else/f/mine; ln -s ../else out/x/t");
+    world.script("mkdir -p x/t/f; touch x/t/f/new").with_status(0);
+    world.run(&["create", "deep.tgz", "x/t/f"]).with_status(0);
+    world.run(&["extract", "deep.tgz", "-C", "out", "--delete"]).with_status(3);
+    assert_eq!(world.names("else/f"), ["mine"]);
+}
+
+#[test]
+fn a_base_that_is_given_by_a_link_is_what_the_link_leads_to() {
+    let world = chained();
+    symlink("full.tgz", world.path("latest")).unwrap();
+    let base = ["create", "linked.tgz", "tree", "--base", "latest", "--ignore-ctime"];
+    world.run(&base).with_status(0);
+    fs::remove_file(world.path("latest")).unwrap();
+    assert_eq!(world.run(&["cat", "linked.tgz", "tree/d/a"]).with_status(0).text(), "first a");
+}
+
+#[test]
 fn delete_keeps_the_archive_and_is_told_beforehand() {
     let world = World::new();
     world.file("tree/a", b"a");
@@ -174,7 +208,7 @@ fn delete_keeps_the_archive_and_is_told_beforehand() {
     world.file("tree/more", b"more");
     let restore = ["extract", "tree/own.tgz", "--delete"];
     let told = world.run(&[&restore[..], &["--dry-run"]].concat()).with_status(0);
-    assert!(told.err.contains("removed tree/more"), "{}", told.err);
+    assert!(told.err.contains("would remove tree/more"), "{}", told.err);
     assert!(world.path("tree/more").exists());
     world.run(&restore).with_status(0);
     assert_eq!(world.names("tree"), ["a", "own.tgz"]);

@@ -162,6 +162,7 @@ impl<'p, 'l, 'a, R: ReadAt> Pass<'p, 'l, 'a, R> {
     fn place(&mut self, index: u64, entry: Entry, path: SafePath) -> Result<()> {
         let mut notes = Notes::default();
         self.job.tell.slash(&entry.path, &mut notes);
+        self.job.tell.lost(&entry, &mut notes);
         let hash = hash(&path);
         self.make_way(&path, hash)?;
         let has_streams = self.job.archive.has_streams(&entry);

@@ -11,7 +11,7 @@ use rustix::fs::{
     statx, unlinkat,
 };
 
-use super::directory::Directories;
+use super::directory::{Directories, Missing};
 use super::notes::shown;
 use super::tell::Tell;
 use crate::error::{Error, Result};
@@ -101,7 +101,10 @@ impl<'d, 't> Deleter<'d, 't> {
             return Ok(());
         }
         self.leave(Some(&path))?;
-        let met = self.meet(&path)?;
+        let met = match self.is_at_hand(&path) {
+            false if self.what == Delete::InTheWay => self.look(&path, entry),
+            _ => self.meet(&path)?,
+        };
         // What was in a lost directory is not known, and a lost file may be the only copy.
         if entry.lost.is_some() {
             self.lost = Some(path);
@@ -155,6 +158,22 @@ impl<'d, 't> Deleter<'d, 't> {
         self.levels.push(level);
         done?;
         Ok(found.filter(|_| path.components().count() == depth + 1).map(|found| found.kind))
+    }
+
+    /// Returns whether the directory that a name is in is listed, and entered.
+    fn is_at_hand(&self, path: &SafePath) -> bool {
+        let above = self.levels.last().map(|level| level.path.components().count());
+        above.is_some_and(|above| path.components().count() == above + 1)
+    }
+
+    /// Returns what the target has under a name whose directory is not listed.
+    fn look(&mut self, path: &SafePath, entry: &Entry) -> Option<FileType> {
+        let entered = self.directories.enter_parent(path, Missing::Fail, &entry.path);
+        // Nothing is there, or no name: the restore tells what else is wrong.
+        let name = entered.ok().flatten().filter(|_| !self.is_foreign())?;
+        let directory = self.directories.current().handle();
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(FileType::from_raw_mode(stat.st_mode))
     }
 
     /// Goes into a listed directory, if the target has it on its own file system.

@@ -167,6 +167,7 @@ impl<'a, R: ReadAt> Job<'a, R> {
         match self.destination(index, entry) {
             Ok(Destination::At(path)) => {
                 self.tell.slash(&entry.path, &mut self.notes);
+                self.tell.lost(entry, &mut self.notes);
                 self.tell.noted(&entry.path, &mut self.notes);
                 return Some(path);
             }

@@ -14,6 +14,8 @@ pub(super) struct Tell<'a> {
     pub(super) report: ExtractReport,
     /// Whether leading slashes were told of.
     slash: bool,
+    /// What could not be read when it was archived, as the last one that was told.
+    lost: Option<MemberPath>,
     /// Kinds of metadata that were told not to be kept here.
     not_kept: Vec<&'static str>,
 }
@@ -21,7 +23,7 @@ pub(super) struct Tell<'a> {
 impl<'a> Tell<'a> {
     pub(super) fn new(observer: &'a mut dyn Observer) -> Self {
         let report = ExtractReport::default();
-        Self { observer, report, slash: false, not_kept: Vec::new() }
+        Self { observer, report, slash: false, lost: None, not_kept: Vec::new() }
     }
 
     pub(super) fn planned(&mut self, members: u64, bytes: u64) {
@@ -33,6 +35,16 @@ impl<'a> Tell<'a> {
         if !self.slash && path.as_bytes().starts_with(b"/") {
             self.slash = true;
             notes.mention(Warning::LeadingSlash);
+        }
+    }
+
+    /// Has it told that what is restored may be of an earlier time: once of a directory with all that
+    /// is in it.
+    pub(super) fn lost(&mut self, entry: &Entry, notes: &mut Notes) {
+        let is_told = |lost: &MemberPath| entry.path.is_within(lost);
+        if entry.lost.is_some() && !self.lost.as_ref().is_some_and(is_told) {
+            self.lost = Some(entry.path.clone());
+            notes.warn(Warning::Older);
         }
     }
 

@@ -124,7 +124,9 @@ fn lost_and_partial_directories_keep_what_they_have() {
         entry.encode(plain.limits(), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let marked = format!("{}\t{key}\n", text.trim_end_matches('\n'));
-        restore(&archive(&[(&text, &marked)]), &[], root.path(), &options()).unwrap();
+        let spoilt = archive(&[(&text, &marked)]);
+        let (report, _) = restore(&spoilt, &[], root.path(), &options()).unwrap();
+        assert_eq!(report.warnings, u64::from(key == "lost=unreadable"));
         let found = names(root.path());
         for name in kept {
             assert!(found.iter().any(|found| found == name), "{key}: {name} of {found:?}");

@@ -67,6 +67,9 @@ impl BaseArgs {
         }
         let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
         let archive = input::list(slices, path, &OpenArgs::default()).map_err(bad)?;
+        // What a link leads to is its name: a link is not followed when the base is looked for.
+        let real = std::fs::canonicalize(path).ok();
+        let path = real.as_deref().unwrap_or(path);
         let file_name = match archive.is_listing() {
             true => path.file_stem().filter(|_| path.extension().is_some()),
             false => path.file_name(),
