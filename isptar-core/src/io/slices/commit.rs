@@ -4,16 +4,19 @@
 //! their names. Each step may be done again, so whoever finds the file can finish the job.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::fault::{SliceError, SliceFault};
-use super::names::{SliceNames, pending_sum_of, sum_of};
+use super::names::{MAX_SLICES, SliceNames, pending_sum_of, sum_of};
 use super::tail;
 use crate::error::{Error, Result};
 use crate::format::text::{decimal, digest_text, parse_digest};
 use crate::io::lock::{Lock, output, sync_directory};
-use crate::io::paths::with_suffix;
+use crate::io::paths::{make_anew, open_regular, with_suffix};
+
+/// Most bytes of a commit file: a line for each slice that was taken away, and some more.
+const MOST_TEXT: u64 = MAX_SLICES * 16;
 
 /// What is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +35,15 @@ impl Commit {
     /// Reads the commit file, if there is one.
     pub(super) fn read(names: &SliceNames) -> Result<Option<Self>> {
         let path = names.commit();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let mut bytes = Vec::new();
+        // A longer one is none: it does not end where a line does, or has too much in it.
+        let read = open_regular(&path)
+            .and_then(|file| file.take(MOST_TEXT).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", path)(error)),
-        };
+        }
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, "it is no commit file");
         Self::parse(&bytes).ok_or_else(|| Error::io("read", path)(invalid())).map(Some)
     }
@@ -54,7 +61,8 @@ impl Commit {
                 _ => {}
             }
         }
-        (commit.count > 0).then_some(commit)
+        let is_ordered = commit.gone.is_sorted() && commit.gone.iter().all(|&n| n <= commit.count);
+        ((1..=MAX_SLICES).contains(&commit.count) && is_ordered).then_some(commit)
     }
 
     fn encode(&self) -> String {
@@ -74,7 +82,7 @@ impl Commit {
     pub(super) fn write(&self, names: &SliceNames) -> Result<()> {
         let path = names.commit();
         let temporary = with_suffix(&path, "~");
-        let mut file = File::create(&temporary).map_err(output("create", Some(&temporary)))?;
+        let mut file = make_anew(&temporary).map_err(output("create", Some(&temporary)))?;
         file.write_all(self.encode().as_bytes()).map_err(output("write", Some(&temporary)))?;
         file.sync_all().map_err(output("sync", Some(&temporary)))?;
         rename(&temporary, &path)?;
@@ -111,9 +119,14 @@ impl Commit {
         let number = self.count;
         let places = [names.pending(number), names.last_name(number, number)];
         let Some((path, file)) =
-            places.into_iter().find_map(|path| File::open(&path).ok().map(|file| (path, file)))
+            places.into_iter().find_map(|path| open_regular(&path).ok().map(|file| (path, file)))
         else {
-            return Ok(());
+            if self.gone.contains(&number) {
+                return Ok(());
+            }
+            // Without it nothing is known of what has the archive's names now: that stays.
+            let (path, fault) = (names.last_name(number, number), SliceFault::Missing);
+            return Err(SliceError { number, path, fault }.into());
         };
         // Another failure to read it shows when the archive is read.
         let Ok(Some(tail)) = tail::read(&file) else { return Ok(()) };
@@ -191,7 +204,8 @@ mod tests {
     fn the_text_round_trips() {
         let commit = Commit { count: 3, identity: [5; 32], sums: true, gone: vec![1, 2] };
         assert_eq!(Commit::parse(commit.encode().as_bytes()), Some(commit));
-        for text in ["", "slices=0\n", "slices=x\n", "slices"] {
+        let many = format!("slices={}\n", MAX_SLICES + 1);
+        for text in ["", "slices=0\n", "slices=x\n", "slices", &many, "slices=2\ngone=3\n"] {
             assert_eq!(Commit::parse(text.as_bytes()), None, "{text}");
         }
     }

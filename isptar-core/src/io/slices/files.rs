@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::commit::Commit;
 use super::fault::{SliceError, SliceFault};
 use super::names::SliceNames;
+use crate::io::paths::open_regular;
 
 /// Most slices that are open at a time: threads read close to each other.
 const MOST_OPEN: usize = 16;
@@ -160,7 +161,7 @@ impl Files {
 
     fn open_here(&self, number: u64) -> io::Result<Option<File>> {
         for path in self.places(number) {
-            match File::open(&path) {
+            match open_regular(&path) {
                 Ok(file) => return Ok(Some(file)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -193,7 +194,7 @@ impl Fetcher {
         let name = names.slice(number);
         let to = directory.path().join(name.file_name().unwrap_or_default());
         self.fetch.fetch(number, &name, &to)?;
-        let file = File::open(&to)?;
+        let file = open_regular(&to)?;
         std::fs::remove_file(&to)?;
         Ok(file)
     }

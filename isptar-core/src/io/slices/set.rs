@@ -371,6 +371,38 @@ mod tests {
         assert_eq!(set.missing().len(), 1);
     }
 
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let (_directory, path) = cut(&[7; 40], 10);
+        let names = SliceNames::new(path.clone());
+        std::fs::remove_file(names.slice(2)).unwrap();
+        for fifo in [names.slice(2), names.commit()] {
+            mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        }
+        assert!(matches!(SliceSet::open(&path), Err(Error::Io { op: "read", .. })));
+        std::fs::remove_file(names.commit()).unwrap();
+        let set = SliceSet::open(&path).unwrap().unwrap();
+        set.read_exact_at(&mut [0; 10], 15).unwrap_err();
+    }
+
+    #[test]
+    fn a_commit_file_without_its_slices_removes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.tgz");
+        let names = SliceNames::new(path.clone());
+        std::fs::write(&path, "another archive").unwrap();
+        let commit = Commit { count: 3, identity: [5; 32], sums: false, gone: Vec::new() };
+        let link = directory.path().join("a.tgz.commit~");
+        std::os::unix::fs::symlink(&path, link).unwrap();
+        commit.write(&names).unwrap();
+        SliceSet::open(&path).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"another archive");
+        // Nor does one that lies about their number go on for ever.
+        std::fs::write(names.commit(), format!("slices={}\n", u64::MAX)).unwrap();
+        assert!(matches!(SliceSet::open(&path), Err(Error::Io { op: "read", .. })));
+    }
+
     /// Fetches what it is asked for, all the same bytes.
     #[derive(Debug)]
     struct Same(std::sync::Mutex<Vec<u64>>);

@@ -13,7 +13,7 @@ use super::hook::{OnSlice, Running, SliceFile};
 use super::names::{OwnNames, SliceNames, pending_sum_of};
 use crate::error::Result;
 use crate::io::lock::{Lock, output, sync_directory};
-use crate::io::paths::resolve;
+use crate::io::paths::{make_anew, resolve};
 use crate::io::{FinishedSlice, Sink};
 
 /// How an archive is cut.
@@ -125,7 +125,7 @@ impl SliceSink {
         let path = pending_sum_of(name);
         let file_name = name.file_name().unwrap_or_default().as_encoded_bytes();
         let line = sum_line(&sha256, file_name);
-        let written = File::create(&path).and_then(|mut file| {
+        let written = make_anew(&path).and_then(|mut file| {
             file.write_all(&line)?;
             file.sync_all()
         });
