@@ -70,6 +70,7 @@ impl Exit {
             Error::NoBase { .. }
             | Error::NotABase { .. }
             | Error::BadBase { .. }
+            | Error::LongChain { .. }
             | Error::UnnamedBase { .. }
             | Error::ListingAlone
             | Error::Slice(_) => Self::Base,

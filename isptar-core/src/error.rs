@@ -168,6 +168,17 @@ pub enum Error {
         #[source]
         error: Box<Self>,
     },
+    /// The chain that an incremental archive would be the newest of is too long.
+    #[error(
+        "the new archive would have {count} bases, and readers take {limit}: merge the chain, or \
+         make a full archive"
+    )]
+    LongChain {
+        /// How many bases it would have.
+        count: u64,
+        /// How many [`crate::Limits`] allow.
+        limit: u64,
+    },
     /// The name under which an incremental archive would look for its base.
     #[error("a base cannot be named {name}: it must be one path component")]
     BaseName {

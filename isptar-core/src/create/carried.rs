@@ -74,7 +74,9 @@ impl<S: Sink> Layout for Carried<'_, S> {
     }
 
     /// There are none.
-    fn set_bases(&mut self, _: Vec<Base>) {}
+    fn set_bases(&mut self, _: Vec<Base>) -> Result<()> {
+        Ok(())
+    }
 
     fn put_run(&mut self, run: &Run) -> Result<()> {
         for line in run.lines() {

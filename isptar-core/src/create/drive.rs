@@ -118,7 +118,7 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     }
 
     fn store_all(&mut self, mut changes: Changes<'_>) -> Result<()> {
-        self.store.set_bases(changes.tables());
+        self.store.set_bases(changes.tables())?;
         loop {
             if changes.is_between() && !self.extras.is_empty() {
                 let next = self.walk.upcoming(self.observer);

@@ -1,10 +1,11 @@
 //! What members are stored in: an archive of ours, or one in the original program's layout.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::member::MemberHeader;
 use crate::format::tables::Base;
 use crate::io::Sink;
+use crate::limits::Limits;
 use crate::pack::{Details, MemberDigest};
 use crate::path::MemberName;
 use crate::run::Run;
@@ -41,7 +42,11 @@ pub(crate) trait Layout {
     fn put_entry(&mut self, entry: &Entry) -> Result<()>;
 
     /// Says which bases the entries of other depths refer to.
-    fn set_bases(&mut self, bases: Vec<Base>);
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LongChain`](crate::Error::LongChain) for more than readers take.
+    fn set_bases(&mut self, bases: Vec<Base>) -> Result<()>;
 
     /// Records entries that have no bytes here, and whose names every reader takes.
     fn put_run(&mut self, run: &Run) -> Result<()>;
@@ -105,8 +110,13 @@ impl<S: Sink> Layout for ArchiveWriter<S> {
         self.put_entry(entry)
     }
 
-    fn set_bases(&mut self, bases: Vec<Base>) {
+    fn set_bases(&mut self, bases: Vec<Base>) -> Result<()> {
+        let (count, limit) = (bases.len() as u64, Limits::default().bases);
+        if count > limit {
+            return Err(Error::LongChain { count, limit });
+        }
         self.set_bases(bases);
+        Ok(())
     }
 
     fn put_run(&mut self, run: &Run) -> Result<()> {
@@ -181,7 +191,9 @@ impl<S: Sink> Layout for ClassicWriter<S> {
         Ok(())
     }
 
-    fn set_bases(&mut self, _: Vec<Base>) {}
+    fn set_bases(&mut self, _: Vec<Base>) -> Result<()> {
+        Ok(())
+    }
 
     fn put_run(&mut self, _: &Run) -> Result<()> {
         Ok(())

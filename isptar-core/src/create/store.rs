@@ -83,8 +83,8 @@ impl<W: Layout> Store<W> {
     }
 
     /// Says which bases there are.
-    pub(super) fn set_bases(&mut self, bases: Vec<Base>) {
-        self.writer.set_bases(bases);
+    pub(super) fn set_bases(&mut self, bases: Vec<Base>) -> Result<()> {
+        self.writer.set_bases(bases)
     }
 
     /// Returns whether an item can be in an archive at all: names can be longer or deeper than any

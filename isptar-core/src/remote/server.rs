@@ -111,7 +111,7 @@ struct Serving<'s, 'b, R, W> {
 impl<R: Read, W: Write> Conversation for Serving<'_, '_, R, W> {
     fn hold<L: Layout>(self, mut store: Store<'_, '_, L>) -> Result<CreateReport> {
         let Serving { input, output, known, limits } = self;
-        store.set_bases(known.tables());
+        store.set_bases(known.tables())?;
         Server { input, output, store, known, queue: Queue::default(), limits }.run()
     }
 }

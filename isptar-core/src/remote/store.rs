@@ -220,8 +220,8 @@ impl<'s, 'l, L: Layout> Store<'s, 'l, L> {
     }
 
     /// Says which bases there are.
-    pub(super) fn set_bases(&mut self, bases: Vec<Base>) {
-        self.writer.set_bases(bases);
+    pub(super) fn set_bases(&mut self, bases: Vec<Base>) -> Result<()> {
+        self.writer.set_bases(bases)
     }
 
     /// Records a thing whose bytes are in a base.

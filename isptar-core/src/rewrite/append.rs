@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::copier::Copier;
+use super::copier::{Copier, check_depth};
 use super::respell::Respeller;
 use super::{RewriteOptions, RewriteReport, level_at};
 use crate::archive::{Archive, Entries};
@@ -289,8 +289,9 @@ impl<R: ReadAt, N: ReadAt> Joiner<'_, '_, R, N> {
         if is_here {
             return self.old.take(&mut self.writer, old, &mut Quiet(self.observer));
         }
+        check_depth(self.archive, &old)?;
         self.report.archive.carried += 1;
-        self.old.pass(&mut self.writer, old)
+        self.old.pass(&mut self.writer, old, &mut Quiet(self.observer))
     }
 
     /// Writes a hard link whose first name is gone: as a link to the name that has the content, or

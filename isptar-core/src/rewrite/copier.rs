@@ -104,7 +104,7 @@ impl<'a, R: ReadAt> Copier<'a, R> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let Some(location) = &mut entry.location else {
-            return self.pass(writer, entry);
+            return self.pass(writer, entry, observer);
         };
         if entry.data {
             self.flush(writer, observer)?;
@@ -161,7 +161,16 @@ impl<'a, R: ReadAt> Copier<'a, R> {
     }
 
     /// Records an entry that has no bytes in the new archive.
-    pub(crate) fn pass(&mut self, writer: &mut dyn Put, entry: Entry) -> Result<()> {
+    pub(crate) fn pass(
+        &mut self,
+        writer: &mut dyn Put,
+        entry: Entry,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        // Much may stand between two members of a stream: of an increment all that did not change.
+        if self.unit.as_ref().is_some_and(|unit| unit.entries.len() >= MOST_HELD) {
+            self.flush(writer, observer)?;
+        }
         match &mut self.unit {
             Some(unit) => unit.entries.push(entry),
             None => writer.put_entry(&entry)?,
@@ -297,7 +306,7 @@ impl<'a, R: ReadAt> Copier<'a, R> {
     /// are all that is in it; if not, the entries say where they are in what was collected.
     fn read_unit(&mut self, depth: u32, entries: &mut [Entry]) -> Result<bool> {
         self.regroup.begin();
-        let (mut at, mut len) = (0, 0);
+        let (mut at, mut len, mut end) = (0, 0, 0);
         for entry in entries.iter_mut() {
             let Some(location) = entry.location.filter(|location| location.depth == 0) else {
                 continue;
@@ -309,6 +318,12 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             let is_chunked = entry.chunks.is_some();
             if let Some(form) = member.check_form()?.filter(|_| !is_chunked) {
                 let start = usize::try_from(location.zoffset).unwrap_or(usize::MAX);
+                if start < end {
+                    // Copied as often as it is claimed, one stream would become very many.
+                    let (what, expected) = ("offset in a group", format!("{end} or more"));
+                    return Err(corrupt(entry, FormatError::mismatch(what, expected, start)));
+                }
+                end = form.end;
                 let tar = form.stream.get(start..form.end).unwrap_or_default();
                 let zoffset = self.regroup.add(tar);
                 if zoffset != location.zoffset {
@@ -355,6 +370,14 @@ impl Unit {
     }
 }
 
+/// Checks that the archive knows the base that an entry is in: nobody could read it else.
+pub(super) fn check_depth<R: ReadAt>(archive: &Archive<R>, entry: &Entry) -> Result<()> {
+    match usize::try_from(entry.depth()) {
+        Ok(depth) if depth < archive.depths() => Ok(()),
+        _ => Err(corrupt(entry, FormatError::Missing("base of the location"))),
+    }
+}
+
 /// The beginning of a stream.
 struct Front<'f> {
     unpacker: &'f mut Unpacker,
@@ -391,5 +414,89 @@ pub(super) fn header_of(entry: &Entry) -> MemberHeader {
         group: entry.group.clone(),
         mtime: entry.mtime.unwrap_or_default(),
         ..MemberHeader::new(entry.path.clone(), entry.kind.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::entry::Kind;
+    use crate::io::WriteSink;
+    use crate::pack::MemberPacker;
+    use crate::writer::{ArchiveWriter, WriterOptions};
+
+    /// Makes the tar of a file, and its entry.
+    fn tar_of(name: &str, data: &[u8]) -> (Vec<u8>, Entry) {
+        let (mut stream, mut tar) = (Vec::new(), Vec::new());
+        let header = MemberHeader::new(name, Kind::File { size: data.len() as u64 });
+        let mut packer = MemberPacker::new(0, Limits::default());
+        let entry = packer.pack_whole(&header, Details::default(), data, &mut stream).unwrap();
+        Unpacker::new().read_to_end(&mut stream.as_slice(), 1 << 20, &mut tar).unwrap();
+        (tar, entry)
+    }
+
+    /// Makes an archive of one stream, with a member at each place in it.
+    fn archive(tar: &[u8], members: &[(u64, &Entry)]) -> Archive<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let options = WriterOptions::default();
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut bytes), &options).unwrap();
+        let (mut regroup, mut entries) = (Regroup::new(0), Vec::new());
+        regroup.begin();
+        regroup.add(tar);
+        for &(zoffset, entry) in members {
+            let location = Some(Location { depth: 0, slice: 1, offset: 0, zoffset });
+            entries.push(Entry { location, ..entry.clone() });
+        }
+        regroup.seal(&mut writer, &mut entries).unwrap();
+        entries.iter().for_each(|entry| writer.put_entry(entry).unwrap());
+        writer.finish().unwrap();
+        Archive::open(bytes).unwrap()
+    }
+
+    /// Copies an archive, with entries that have no bytes behind each member.
+    fn copied(archive: &Archive<Vec<u8>>, between: usize) -> Result<Archive<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let options = WriterOptions { sorted: false, ..WriterOptions::default() };
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut bytes), &options)?;
+        let mut copier = Copier::new(archive, 0, false);
+        for entry in archive.entries() {
+            copier.take(&mut writer, entry?, &mut ())?;
+            for number in 0..between {
+                let entry = Entry::new(format!("lost{number}").as_str().into(), Kind::Fifo);
+                let lost = Some("unreadable".into());
+                copier.pass(&mut writer, Entry { lost, ..entry }, &mut ())?;
+                assert!(copier.unit.as_ref().is_none_or(|unit| unit.entries.len() <= MOST_HELD));
+            }
+        }
+        copier.flush(&mut writer, &mut ())?;
+        writer.finish()?;
+        Archive::open(bytes)
+    }
+
+    #[test]
+    fn however_much_stands_between_members_of_a_stream_little_is_held() {
+        let [(a, a_entry), (b, b_entry)] = [tar_of("a", b"of a"), tar_of("b", b"of b")];
+        let old = archive(&[&a[..], &b].concat(), &[(0, &a_entry), (a.len() as u64, &b_entry)]);
+        for between in [0, 10, 2 * MOST_HELD + 1] {
+            let new = copied(&old, between).unwrap();
+            for (name, content) in [("a", b"of a"), ("b", b"of b")] {
+                let entry = new.find(&name.into()).unwrap().unwrap();
+                let mut data = Vec::new();
+                let mut reader = ContentReader::new(new.member(&entry).unwrap());
+                reader.read_to_end(&mut data).unwrap();
+                assert_eq!(data, content);
+            }
+        }
+    }
+
+    #[test]
+    fn members_within_each_other_are_not_copied_out_of_each_other() {
+        let (inner, c) = tar_of("c", b"content");
+        let (middle, b) = tar_of("b", &inner);
+        let (outer, a) = tar_of("a", &middle);
+        let block = BLOCK as u64;
+        let nested = archive(&outer, &[(0, &a), (block, &b), (2 * block, &c)]);
+        let copied = copied(&nested, 0).map(|archive| archive.size());
+        assert!(matches!(copied, Err(Error::CorruptMember { .. })), "{copied:?}");
     }
 }

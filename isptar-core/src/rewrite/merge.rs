@@ -1,6 +1,6 @@
 //! A chain of archives as one archive, or as a shorter chain.
 
-use super::copier::Copier;
+use super::copier::{Copier, check_depth};
 use super::{RewriteOptions, RewriteReport, level_at};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -49,6 +49,7 @@ pub fn merge<R: ReadAt>(
             return Err(Error::Cancelled);
         }
         let mut entry = entry?;
+        check_depth(newest, &entry)?;
         match &mut entry.location {
             Some(Location { depth, .. }) if *depth < merged => {
                 copier.take(&mut writer, entry, observer)?;
@@ -58,7 +59,7 @@ pub fn merge<R: ReadAt>(
                     *depth = *depth - merged + 1;
                 }
                 report.carried += 1;
-                copier.pass(&mut writer, entry)?;
+                copier.pass(&mut writer, entry, observer)?;
             }
         }
     }
@@ -133,6 +134,23 @@ mod tests {
         writer.set_incomplete();
         writer.finish().unwrap();
         [base, newest]
+    }
+
+    #[test]
+    fn a_depth_that_no_base_has_is_not_merged() {
+        let [_, newest] = lost();
+        let newest = Archive::open(newest).unwrap();
+        let mut bytes = Vec::new();
+        let options = WriterOptions::default();
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut bytes), &options).unwrap();
+        for entry in newest.entries() {
+            writer.put_entry(&entry.unwrap()).unwrap();
+        }
+        writer.finish().unwrap();
+        let archive = Archive::open(bytes).unwrap();
+        let options = RewriteOptions::default();
+        let merged = merge(&mut WriteSink::new(Vec::new()), &archive, 1, &options, &mut ());
+        assert!(matches!(merged, Err(Error::CorruptMember { .. })), "{merged:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::copier::header_of;
 use crate::archive::Archive;
-use crate::content::Content as _;
+use crate::content::{Content as _, ContentReader};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::member::MemberHeader;
@@ -39,6 +39,17 @@ impl Respeller {
         entry: Entry,
     ) -> Result<Entry> {
         let mut member = archive.member(from)?;
+        if from.data {
+            // Content of any size, without a header, in a classic base.
+            let details = Details {
+                ctime: entry.ctime,
+                ino: entry.ino,
+                sparse: entry.sparse,
+                dirty: entry.dirty,
+                partial: entry.partial,
+            };
+            return writer.append(&header_of(&entry), details, &mut ContentReader::new(member));
+        }
         let (xattrs, sparse) = (member.header().xattrs.clone(), member.header().sparse.clone());
         let header = MemberHeader { xattrs, sparse, ..header_of(&entry) };
         if entry.chunks.is_some() {

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use isptar_core::format::tables::Base;
 use isptar_core::{
-    Archive, BaseProblem, Entry, Error, Event, ExtractOptions, Limits, Location, Observer,
-    Selection, VerifyOptions, VerifyReport, extract, verify,
+    Archive, BaseListing, BaseProblem, CreateOptions, Entry, Error, Event, ExtractOptions, Extras,
+    Limits, Location, Observer, Selection, VerifyOptions, VerifyReport, WriteSink, create_with,
+    extract, verify,
 };
 
 use super::forge::{Forge, deflated, tar_of};
@@ -318,6 +319,25 @@ fn base_lines_that_lie_are_refused() {
     let many: Vec<Base> = (1..=1025).map(line).collect();
     open(&many[..1024]).unwrap();
     assert!(open(&many).unwrap_err().to_string().contains("number of bases is 1025"));
+}
+
+#[test]
+fn a_chain_that_no_reader_takes_is_not_begun() {
+    let [full, one, _] = chain();
+    let line = |depth| Base { depth, identity: full.identity(), name: b"full.tgz".to_vec() };
+    let lines: Vec<Base> = (1..=1024).map(line).collect();
+    let mut forge = Forge::of(&one.bytes);
+    forge.force_tables = true;
+    let longest = forge.seal_with(&|tables| tables.bases.clone_from(&lines), &|_| {});
+    let tree = tempfile::tempdir().unwrap();
+    let mut options = CreateOptions::default();
+    options.directory = tree.path().to_path_buf();
+    let base = Archive::open(longest).unwrap();
+    let mut extras = Extras::default();
+    extras.set_base(BaseListing::of(&base, b"long.tgz").unwrap());
+    let mut sink = WriteSink::new(Vec::new());
+    let error = create_with(&mut sink, &[".".into()], &options, extras, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::LongChain { count: 1025, limit: 1024 }), "{error}");
 }
 
 #[test]
