@@ -130,7 +130,7 @@ struct Server<'i, 'b, 's, 'l, R, W, L: Layout> {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Bytes of the lines of those.
+    /// Bytes of the lines of what was offered.
     bytes: u64,
     last: Option<MemberPath>,
     count: u64,
@@ -140,8 +140,8 @@ struct Queue {
 enum Waiting {
     /// A member that was offered and is wanted, and what the base has of it.
     Member { path: MemberPath, bytes: u64, old: Option<Box<Entry>> },
-    /// What has no bytes here.
-    Entry(Box<Entry>),
+    /// What has no bytes here; no line was offered for what the base alone knows.
+    Entry { entry: Box<Entry>, bytes: u64 },
 }
 
 impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
@@ -187,7 +187,9 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
     fn decide(&mut self, offer: Entry, bytes: u64) -> Result<bool> {
         let queue = &mut self.queue;
         let path = offer.path.clone();
-        let mut keep = |entry| queue.waiting.push_back(Waiting::Entry(Box::new(entry)));
+        let mut keep = |entry| {
+            queue.waiting.push_back(Waiting::Entry { entry: Box::new(entry), bytes: 0 });
+        };
         self.known.pass(Some(&path), &mut keep)?;
         queue.count += 1;
         queue.last = Some(path.clone());
@@ -197,7 +199,10 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
                 queue.waiting.push_back(Waiting::Member { path, bytes, old });
                 return Ok(true);
             }
-            Decision::Have(entry) => queue.waiting.push_back(Waiting::Entry(entry)),
+            Decision::Have(entry) => {
+                queue.bytes += bytes;
+                queue.waiting.push_back(Waiting::Entry { entry, bytes });
+            }
             Decision::Nothing => {}
         }
         Ok(false)
@@ -205,8 +210,9 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
 
     /// Records all that stands before the next member that must come.
     fn record_waiting(&mut self) -> Result<()> {
-        while let Some(Waiting::Entry(_)) = self.queue.waiting.front() {
-            if let Some(Waiting::Entry(entry)) = self.queue.waiting.pop_front() {
+        while let Some(Waiting::Entry { .. }) = self.queue.waiting.front() {
+            if let Some(Waiting::Entry { entry, bytes }) = self.queue.waiting.pop_front() {
+                self.queue.bytes -= bytes;
                 self.store.small(Received::entry_alone(*entry))?;
             }
         }
@@ -351,7 +357,7 @@ impl Queue {
                 self.bytes -= bytes;
                 Some((path, old))
             }
-            Waiting::Entry(_) => None,
+            Waiting::Entry { .. } => None,
         }
     }
 }

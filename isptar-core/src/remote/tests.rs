@@ -14,7 +14,10 @@ use crate::create::{CreateOptions, CreateReport, Extras, create, create_with};
 use crate::error::{Error, Result};
 use crate::format::entry::{Dialect, Entry};
 use crate::io::{FinishedSlice, Sink, WriteSink};
+use crate::limits::Limits;
 use crate::observe::{Event, Observer};
+use crate::pack::Details;
+use crate::writer::{ArchiveWriter, WriterOptions};
 
 /// An archive in memory, and whether it was published.
 #[derive(Default)]
@@ -534,6 +537,46 @@ fn offers_without_end_are_refused() {
     let (received, _) = serve_bytes(&frames(&stream));
     let Err(Error::Remote(RemoteError::Corrupt { kind, .. })) = received else { panic!() };
     assert!(matches!(kind, crate::FormatError::Limit { .. }), "{kind}");
+}
+
+#[test]
+fn offers_of_what_the_base_has_are_bounded_as_well() {
+    let (mut base, mut list) = (Vec::new(), vec![b"0\t#0\t#0\t420\tfifo\n".to_vec()]);
+    let writer = WriterOptions { level: 0, ..WriterOptions::default() };
+    let mut writer = ArchiveWriter::new(WriteSink::new(&mut base), &writer).unwrap();
+    for n in 0..40 {
+        let mut offer = Vec::new();
+        for m in 0..200 {
+            let name = format!("{n:03}{m:03}{}", "x".repeat(500));
+            let mut header = crate::MemberHeader::new(name.as_str(), crate::Kind::Fifo);
+            header.mtime = crate::Timestamp::new(5, 0);
+            let mut entry = writer.append(&header, Details::default(), io::empty()).unwrap();
+            (entry.location, entry.packed) = (None, None);
+            (entry.ctime, entry.ino) = (Some(header.mtime), Some(1));
+            entry.encode(&Limits::default(), &mut offer).unwrap();
+        }
+        list.push(offer);
+    }
+    writer.finish().unwrap();
+    let base = Archive::open(base).unwrap();
+    for wanted in [0, 1] {
+        let mut stream = vec![(FrameKind::Hello, b"".as_slice())];
+        let offers = list.iter().skip(1 - wanted).map(Vec::as_slice);
+        stream.extend(offers.map(|payload| (FrameKind::Offer, payload)));
+        stream.push((FrameKind::Done, b"offered=8000\n"));
+        let mut options = ReceiveOptions::default();
+        options.create.xattrs = false;
+        let base = BaseListing::of(&base, b"base").unwrap();
+        let (input, mut sink) = (frames(&stream), Memory::default());
+        let received = receive(&input[..], io::sink(), &mut sink, &options, Some(base), &mut ());
+        match received {
+            Ok(report) if wanted == 0 => assert_eq!(report.unchanged, 8000),
+            Err(Error::Remote(RemoteError::Corrupt { kind, .. })) if wanted == 1 => {
+                assert!(matches!(kind, crate::FormatError::Limit { .. }), "{kind}");
+            }
+            other => panic!("{wanted}: {other:?}"),
+        }
+    }
 }
 
 #[test]

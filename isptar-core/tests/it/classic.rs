@@ -6,15 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use isptar_core::format::tables::Base;
 use isptar_core::format::text;
-use isptar_core::rewrite::select_part;
+use isptar_core::rewrite::{RewriteOptions, append, select_part};
 use isptar_core::{
     Archive, BaseListing, CreateOptions, Entry, Error, ExtractOptions, Extras, Kind, RangeReader,
     ReadAt, Selection, SliceSet, VerifyOptions, WriteSink, create_with, extract, verify,
 };
 use sha2::{Digest as _, Sha256};
 
-use super::support::{entries, read, scan, testdata};
+use super::forge::{Forge, deflated, tar_of};
+use super::support::{entries, link, read, scan, testdata};
 
 const ARCHIVES: [&str; 15] = [
     "base.tgz",
@@ -282,6 +284,39 @@ fn archives_of_ours_on_classic_bases_are_read() {
         assert_eq!(report.damaged, 0, "{name}: {report:?}");
         assert_eq!(extracted(&new, &world.path().join("out")), expected, "{name}");
     }
+}
+
+/// The content of a file with two names is in a classic base, and its first name is replaced.
+#[test]
+fn content_in_a_classic_base_moves_to_another_name() {
+    let (world, base) = (tempfile::tempdir().unwrap(), open("base.tgz"));
+    let photo = base.find(&"small/p.jpg".into()).unwrap().unwrap();
+    let (size, at) = (photo.kind.size(), photo.location.unwrap().offset);
+    let content = read(&base, &photo).unwrap();
+    let mut forge = Forge::empty();
+    forge.force_tables = true;
+    forge.push(&[], &format!("a\t#0\t#0\t420\tfile\t5\t{size}\t1:1:{at}:0\tdata=1"));
+    let stream = deflated(&tar_of(&link("b", "a").header, b""));
+    forge.push(&stream, "b\t#0\t#0\t420\thard\ta\t0:1:{at}:0\tpacked={packed}");
+    let line = Base { depth: 1, identity: base.identity().unwrap(), name: b"base.tgz".to_vec() };
+    let path = world.path().join("old.tar.gz");
+    fs::write(&path, forge.seal_with(&|tables| tables.bases = vec![line.clone()], &|_| {}))
+        .unwrap();
+    let mut old = Archive::open(SliceSet::open(&path).unwrap().unwrap()).unwrap();
+    old.attach_bases(vec![base]).unwrap();
+
+    fs::write(world.path().join("a"), "new").unwrap();
+    let mut options = CreateOptions::default();
+    options.directory = world.path().to_path_buf();
+    let (mut bytes, rewriting) = (Vec::new(), RewriteOptions::default());
+    let mut sink = WriteSink::new(&mut bytes);
+    append(&mut sink, &old, &["a".into()], &options, &rewriting, &mut ()).unwrap();
+    let new = Archive::open(bytes).unwrap();
+    let moved = new.find(&"b".into()).unwrap().unwrap();
+    assert!(!moved.data && moved.kind == photo.kind, "{moved:?}");
+    assert_eq!(read(&new, &moved).unwrap(), content);
+    let report = verify(&new, &Selection::default(), &VerifyOptions::default(), &mut ()).unwrap();
+    assert!(report.is_good(), "{report:?}");
 }
 
 /// What the original's option -T writes has no listing.

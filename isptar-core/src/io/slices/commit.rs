@@ -37,8 +37,8 @@ impl Commit {
         let path = names.commit();
         let mut bytes = Vec::new();
         // A longer one is none: it does not end where a line does, or has too much in it.
-        let read = open_regular(&path)
-            .and_then(|file| file.take(MOST_TEXT).read_to_end(&mut bytes));
+        let read =
+            open_regular(&path).and_then(|file| file.take(MOST_TEXT).read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
