@@ -234,6 +234,7 @@ impl Failure {
 
 /// Returns what the user can do about an error of the library.
 pub(crate) fn hint(error: &Error) -> Option<Cow<'static, str>> {
+    let error = error.unplaced();
     if let Some(raise) = error.raise() {
         return Some(limits::hint(raise).into());
     }

@@ -70,6 +70,11 @@ fn a_base_elsewhere_is_given_and_one_that_is_missing_named() {
     assert_eq!(world.read("some/tree/d/b"), b"second b");
     let given = ["cat", "inc.tgz", "tree/d/a", "--base", "inc.tgz", "--base", "old/moved.tgz"];
     assert_eq!(world.run(&given).with_status(0).text(), "first a");
+    // Nothing can be made on a base that is not there.
+    for base in ["nothing.tgz", "old"] {
+        let done = world.run(&["create", "new.tgz", "tree", "--base", base]).with_status(5);
+        assert!(done.err.contains(&format!("cannot use the base {base}: ")), "{}", done.err);
+    }
     // A link of that name leads elsewhere: it is not followed.
     symlink("old/moved.tgz", world.path("full.tgz")).unwrap();
     let done = world.run(&["cat", "inc.tgz", "tree/d/a"]).with_status(5);

@@ -57,7 +57,15 @@ impl BaseArgs {
     /// Opens the base, if there is one; it must not be `archive`, which will be written.
     pub(crate) fn open(&self, archive: &Path) -> Result<Option<OpenBase>, Failure> {
         let Some(path) = self.base.as_deref() else { return Ok(None) };
-        let Some(slices) = input::open_slices(path, &OpenArgs::default())? else {
+        let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
+        let opened = input::open_slices(path, &OpenArgs::default());
+        let opened = opened.map_err(|failure| match failure {
+            Failure::Open { source, .. } => {
+                Failure::Core(bad(Error::Io { op: "open", path: path.to_owned(), source }))
+            }
+            failure => failure,
+        });
+        let Some(slices) = opened? else {
             return Err(Failure::Usage("a base is a file: its listing is read from its end"));
         };
         if !is_stdin(archive) && files_of(archive).iter().any(|file| files_of(path).contains(file))
@@ -65,7 +73,6 @@ impl BaseArgs {
             let (damaged, new) = (path.to_owned(), archive.to_owned());
             return Err(Failure::SameFile { damaged, new });
         }
-        let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
         let archive = input::list(slices, path, &OpenArgs::default()).map_err(bad)?;
         // What a link leads to is its name: a link is not followed when the base is looked for.
         let real = std::fs::canonicalize(path).ok();
