@@ -28,7 +28,7 @@ pub struct ArchiveInfo {
     pub content_size: Option<u64>,
     /// SHA-256 of the listing text: the archive's identity.
     pub listing_sha256: Option<[u8; 32]>,
-    /// Length of every slice but the last, when there is more than one.
+    /// Length of every slice but the last two, when there is more than one.
     pub slice_size: Option<u64>,
     /// Entries are in order and their names are unique.
     pub sorted: bool,

@@ -54,7 +54,7 @@ pub struct Tables {
     pub blocks: Vec<ListingBlock>,
     /// The bases, nearest first.
     pub bases: Vec<Base>,
-    /// The slices, first to last but one.
+    /// The slices that were finished before `.backup.info` began, first to last.
     pub slices: Vec<Slice>,
 }
 
