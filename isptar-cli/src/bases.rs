@@ -8,11 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use isptar_core::format::tables::Base;
-use isptar_core::{Archive, BaseProblem};
+use isptar_core::{Archive, BaseProblem, OwnNames};
 
 use crate::commands::open::OpenArgs;
-use crate::failure::chain;
-use crate::input::{Listed, open_slices, shown};
+use crate::failure::{Failure, chain};
+use crate::input::{Listed, is_stdin, open_slices, shown};
 
 /// Looks for bases where the user says they are, and else beside the archive.
 #[derive(Debug)]
@@ -72,12 +72,48 @@ impl Finder {
 /// Returns the device and inode numbers of the files that an archive and its bases are in, as far
 /// as these are there.
 pub(crate) fn files(archive: &Listed) -> Vec<(u64, u64)> {
-    let depths = archive.tables().bases.iter().map(|base| base.depth);
-    let archives = depths.filter_map(|depth| archive.at_depth(depth).ok());
-    let slices = [archive].into_iter().chain(archives).filter_map(Archive::slices);
+    let slices = [archive].into_iter().chain(bases_of(archive)).filter_map(Archive::slices);
     let paths = slices.flat_map(|set| (1..=set.count()).map(|number| set.path_of(number)));
     let found = paths.filter_map(|path| fs::metadata(path).ok());
     found.map(|file| (file.dev(), file.ino())).collect()
+}
+
+/// Refuses to write an archive in place of one that is read, or of a base of it: those that refer to
+/// that base would have lost their members.
+pub(crate) fn spare(archive: &Listed, new: &Path) -> Result<(), Failure> {
+    spare_each([archive].into_iter().chain(bases_of(archive)), new)
+}
+
+/// Refuses to write an archive in place of a base of one that is read.
+pub(crate) fn spare_bases(archive: &Listed, new: &Path) -> Result<(), Failure> {
+    spare_each(bases_of(archive), new)
+}
+
+fn spare_each<'a>(archives: impl Iterator<Item = &'a Listed>, new: &Path) -> Result<(), Failure> {
+    if is_stdin(new) {
+        return Ok(());
+    }
+    // What cannot be looked at is told when it is written.
+    let Ok(own) = OwnNames::of(new) else { return Ok(()) };
+    for set in archives.filter_map(Archive::slices) {
+        let damaged = set.path_of(1);
+        let directory = match damaged.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let is_beside = fs::metadata(directory)
+            .is_ok_and(|directory| (directory.dev(), directory.ino()) == own.directory);
+        if is_beside && damaged.file_name().is_some_and(|name| own.has(name.as_bytes())) {
+            return Err(Failure::SameFile { damaged, new: new.to_path_buf() });
+        }
+    }
+    Ok(())
+}
+
+/// Returns the bases of an archive that are there.
+fn bases_of(archive: &Listed) -> impl Iterator<Item = &Listed> {
+    let depths = archive.tables().bases.iter().map(|base| base.depth);
+    depths.filter_map(|depth| archive.at_depth(depth).ok())
 }
 
 /// Refuses what is beside the archive under the name of a base and is no regular file: a symbolic

@@ -17,6 +17,7 @@ use super::rewrite;
 use super::store::{self, StoreArgs};
 use super::tree::TreeArgs;
 use super::user::UserArgs;
+use crate::bases;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
@@ -143,8 +144,10 @@ fn job(
     let mut inputs: Vec<PathBuf> = args.paths.iter().map(|path| base.join(path)).collect();
     inputs.push(args.archive.clone());
     store::spare(args.new_archive(), &inputs)?;
+    bases::spare_bases(&old, args.new_archive())?;
     if let Some(new) = &args.output {
         rewrite::check_other(new, std::slice::from_ref(&args.archive))?;
+        bases::spare(&old, new)?;
     }
     create.own_names.extend(args.store.slices.own_names(args.new_archive()));
     let mut sink = args.store.slices.sink(args.new_archive(), ui)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::open::OpenArgs;
 use super::store;
+use crate::bases;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, shown};
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     store::differ(&args.archive, &args.out)?;
     let _signals = Signals::start()?;
     let archive = input::open_listed(&args.archive, &args.open)?;
+    bases::spare(&archive, &args.out)?;
     let mut sink = store::sink(&args.out, ui)?;
     let written = archive.isolate(&mut *sink);
     let written = written.map_err(|error| Failure::from(error).named(&args.archive))?;

@@ -10,6 +10,7 @@ use super::open::OpenArgs;
 use super::rewrite::{self, RewriteArgs};
 use super::slices::SliceArgs;
 use super::store;
+use crate::bases;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Listed};
@@ -90,6 +91,7 @@ fn chain(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<RewriteRep
     let newest_path = paths.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
     let named = |error| Failure::from(error).named(newest_path);
     attach_chain(&mut newest, older).map_err(named)?;
+    bases::spare(&newest, &args.output)?;
     let mut sink = args.slices.sink(&args.output, ui)?;
     let merged = u32::try_from(merged).unwrap_or(u32::MAX).saturating_add(1);
     let options = args.rewrite.to_options(&args.output);
@@ -103,6 +105,7 @@ fn parts(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<RewriteRep
     rewrite::check_other(&args.output, &paths)?;
     let opened = named.iter().map(|(_, path)| input::open_listed(path, &args.open));
     let archives = opened.collect::<Result<Vec<Listed>, Failure>>()?;
+    archives.iter().try_for_each(|archive| bases::spare(archive, &args.output))?;
     let named = named.iter().map(|(name, _)| name.as_bytes().to_vec());
     let parts: Vec<_> =
         named.zip(&archives).map(|(name, archive)| Part { name, archive }).collect();

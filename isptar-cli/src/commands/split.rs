@@ -10,6 +10,7 @@ use isptar_core::{Error, Event, FileSink, Observer, Sink};
 
 use super::open::OpenArgs;
 use super::rewrite::{self, RewriteArgs};
+use crate::bases;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Listed};
@@ -74,6 +75,9 @@ fn job(args: &Args, sinks: &mut Sinks<'_>) -> Result<(), Failure> {
         if !parts.iter().any(|part| part.name == wanted.as_bytes()) {
             return Err(Error::NoPart { name: printable(wanted.as_bytes()) }.into());
         }
+    }
+    for path in parts.iter().filter(|part| args.wants(part)).map(|part| args.path(part)) {
+        bases::spare(&archive, &path)?;
     }
     if !args.overwrite {
         for path in parts.iter().filter(|part| args.wants(part)).map(|part| args.path(part)) {

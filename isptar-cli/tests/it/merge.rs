@@ -174,6 +174,33 @@ fn chain() -> World {
 }
 
 #[test]
+fn a_base_is_not_written_over() {
+    let world = chain();
+    world.script("mkdir link && ln -s ../full.tar.gz link/l").with_status(0);
+    let before = world.read("full.tar.gz");
+    for args in [
+        &["create", "--base", "inc2.tar.gz", "full.tar.gz", "tree"][..],
+        &["create", "--base", "inc1.tar.gz", "--slice-size", "4K", "full.tar.gz", "tree"],
+        &["append", "-o", "full.tar.gz", "inc1.tar.gz", "tree"],
+        &["append", "-o", "link/l", "inc1.tar.gz", "tree"],
+        &["merge", "-o", "full.tar.gz", "inc2.tar.gz"],
+        &["merge", "-o", "full.tar.gz", "inc1.tar.gz", "inc2.tar.gz"],
+        &["merge", "-o", "inc1.tar.gz", "inc2.tar.gz"],
+        &["merge", "--parts", "-o", "full.tar.gz", "inc1.tar.gz"],
+        &["isolate", "inc2.tar.gz", "full.tar.gz"],
+    ] {
+        let done = world.run(args).with_status(2);
+        assert!(done.err.contains("which will be written, is the same file"), "{}", done.err);
+        assert!(world.read("full.tar.gz") == before, "{args:?}");
+    }
+    world.run(&["verify", "-q", "inc2.tar.gz"]).with_status(0);
+    // Nor is what is taken apart.
+    world.run(&["merge", "-q", "--parts", "-o", "all", "all=full.tar.gz"]).with_status(0);
+    world.run(&["split", "--overwrite", "all"]).with_status(2);
+    world.run(&["append", "-q", "inc1.tar.gz", "tree/new"]).with_status(0);
+}
+
+#[test]
 fn a_chain_is_merged_wholly_and_in_part() {
     let world = chain();
     world.run(&["merge", "-q", "-o", "all.tar.gz", "inc2.tar.gz"]).with_status(0);

@@ -9,6 +9,7 @@ use isptar_core::rewrite::copy_data;
 use isptar_core::{BaseListing, CreateOptions, Error, Extras};
 
 use super::super::heading;
+use crate::bases;
 use crate::commands::open::OpenArgs;
 use crate::failure::Failure;
 use crate::input::{self, Listed, is_stdin, shown};
@@ -54,8 +55,9 @@ impl BaseArgs {
         self.base.as_deref().map(shown)
     }
 
-    /// Opens the base, if there is one; it must not be `archive`, which will be written.
-    pub(crate) fn open(&self, archive: &Path) -> Result<Option<OpenBase>, Failure> {
+    /// Opens the base, if there is one; neither it nor a base of it may be `new`, which
+    /// will be written.
+    pub(crate) fn open(&self, new: &Path) -> Result<Option<OpenBase>, Failure> {
         let Some(path) = self.base.as_deref() else { return Ok(None) };
         let bad = |error| Error::BadBase { name: shown(path), error: Box::new(error) };
         let opened = input::open_slices(path, &OpenArgs::default());
@@ -68,12 +70,12 @@ impl BaseArgs {
         let Some(slices) = opened? else {
             return Err(Failure::Usage("a base is a file: its listing is read from its end"));
         };
-        if !is_stdin(archive) && files_of(archive).iter().any(|file| files_of(path).contains(file))
-        {
-            let (damaged, new) = (path.to_owned(), archive.to_owned());
+        if !is_stdin(new) && files_of(new).iter().any(|file| files_of(path).contains(file)) {
+            let (damaged, new) = (path.to_owned(), new.to_owned());
             return Err(Failure::SameFile { damaged, new });
         }
         let archive = input::list(slices, path, &OpenArgs::default()).map_err(bad)?;
+        bases::spare(&archive, new)?;
         // What a link leads to is its name: a link is not followed when the base is looked for.
         let real = std::fs::canonicalize(path).ok();
         let path = real.as_deref().unwrap_or(path);
