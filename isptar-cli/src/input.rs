@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isptar_core::io::archive_of_slice;
 use isptar_core::path::printable;
@@ -51,9 +51,16 @@ impl<T: ReadAt> ReadAt for Source<T> {
     }
 }
 
+impl Source<SliceSet> {
+    /// Returns the files that it is read from.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        (1..=self.0.count()).map(|number| self.0.path_of(number)).collect()
+    }
+}
+
 impl Source<File> {
     /// Returns what the system knows of the file.
-    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+    fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 }
@@ -324,7 +331,7 @@ fn front(path: &Path, args: &OpenArgs) -> Result<Box<dyn Read + Send>, Failure> 
 }
 
 /// Opens a file to read it.
-pub(crate) fn open_file(path: &Path) -> Result<Source<File>, Failure> {
+fn open_file(path: &Path) -> Result<Source<File>, Failure> {
     let file = Source(File::open(path).map_err(failed(path))?);
     if file.metadata().map_err(failed(path))?.is_dir() {
         return Err(failed(path)(io::ErrorKind::IsADirectory.into()));

@@ -1,22 +1,21 @@
 //! `isptar repair`: a whole archive of what is whole in a damaged one.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use isptar_core::format::text::digest_text;
 use isptar_core::{ListingState, RepairOptions, RepairReport, repair};
 
+use super::open::OpenArgs;
+use super::rewrite::check_other;
 use super::store;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Source, open_file};
+use crate::input::{open_slices, shown};
 use crate::json;
-use crate::limits::LimitArgs;
 use crate::output::{count, size};
 use crate::reporter::{Reporter, Telling};
 use crate::signals::Signals;
-use crate::ui::{Ui, stdout_file};
+use crate::ui::Ui;
 
 /// Make a whole archive of all members that are whole in a damaged one.
 ///
@@ -25,7 +24,7 @@ use crate::ui::{Ui, stdout_file};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Archive to read: a file
+    /// Archive to read: a file, or slices, of which any may be missing
     #[arg(value_name = "DAMAGED")]
     damaged: PathBuf,
     /// File to write; - is standard output
@@ -44,7 +43,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    open: OpenArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -58,7 +57,7 @@ is lost. 3: something is lost. 4: nothing is whole, or it is not an isptar archi
 impl Args {
     fn to_options(&self) -> RepairOptions {
         let mut options = RepairOptions::default();
-        options.limits = self.limits.limits();
+        options.limits = self.open.limits();
         options.tool = Some(concat!("isptar ", env!("CARGO_PKG_VERSION")).into());
         options.spool = self.spool_dir.clone().or_else(|| self.new.as_deref().map(store::spool));
         options
@@ -100,38 +99,17 @@ fn job(
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<RepairReport, Failure> {
-    let damaged = open_file(&args.damaged)?;
-    let metadata = damaged.metadata().map_err(|source| opened(&args.damaged, source))?;
-    if !metadata.is_file() {
+    let Some(damaged) = open_slices(&args.damaged, &args.open)? else {
         let source = std::io::Error::other("it is no file, and repair reads here and there");
-        return Err(opened(&args.damaged, source));
-    }
+        return Err(Failure::Open { name: shown(&args.damaged), source });
+    };
     let options = args.to_options();
     let Some(new) = new else {
         return Ok(isptar_core::repair::scan(&damaged, &options, reporter)?);
     };
-    check_other(&damaged, new).map_err(|source| opened(new, source))?.then_some(()).ok_or_else(
-        || Failure::SameFile { damaged: args.damaged.clone(), new: new.to_path_buf() },
-    )?;
-    store::spare(new, std::slice::from_ref(&args.damaged))?;
+    check_other(new, &damaged.paths())?;
     let mut sink = store::sink(new, ui)?;
     Ok(repair(&damaged, &mut *sink, &options, reporter)?)
-}
-
-fn opened(path: &Path, source: std::io::Error) -> Failure {
-    Failure::Open { name: crate::input::shown(path), source }
-}
-
-/// Returns whether the new archive is another file than the damaged one.
-fn check_other(damaged: &Source<File>, new: &Path) -> std::io::Result<bool> {
-    let here = damaged.metadata()?;
-    let there =
-        if crate::input::is_stdin(new) { stdout_file()?.metadata() } else { fs::metadata(new) };
-    match there {
-        Ok(there) => Ok((here.dev(), here.ino()) != (there.dev(), there.ino())),
-        // What is not there, or cannot be looked at, is told when it is written.
-        Err(_) => Ok(true),
-    }
 }
 
 /// Returns the status of what was found.

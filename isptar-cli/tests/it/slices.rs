@@ -348,6 +348,21 @@ fn reslicing_keeps_the_archive_as_it_is() {
 }
 
 #[test]
+fn what_is_whole_is_saved_from_slices_that_are_left() {
+    let world = world();
+    let count = sliced(&world);
+    for number in [4, 5, count] {
+        fs::remove_file(world.path(&format!("a.tgz.part{number}"))).unwrap();
+    }
+    let done = world.run(&["repair", "a.tgz", "saved.tgz"]);
+    assert!(matches!(done.status, 1 | 3), "{}", done.err);
+    world.run(&["verify", "-q", "saved.tgz"]).with_status(0);
+    let done = world.run(&["cat", "saved.tgz", "tree/00", "tree/39"]).with_status(0);
+    assert!(done.out == [world.read("in/tree/00"), world.read("in/tree/39")].concat());
+    world.run(&["repair", "a.tgz", "a.tgz.part1"]).with_status(2);
+}
+
+#[test]
 fn slices_do_not_go_to_standard_output() {
     let world = world();
     let done = create(&world, &["--slice-size", "20000"], "-").with_status(2);

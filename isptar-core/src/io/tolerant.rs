@@ -6,13 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::{ReadAt, SliceSet};
+use super::{ReadAt, SliceError, SliceSet};
 use crate::error::Error;
 
 /// Bytes that are given up at once: the least that disks and file systems lose.
 const STEP: u64 = 4 << 10;
 
-/// Gives zeros where its source answers that it cannot read (`EIO`), and remembers where. What gave
+/// Gives zeros where its source answers that it cannot read (`EIO`) or lacks a slice, and remembers where. What gave
 /// zeros once does so for ever, so that two passes see the same.
 #[derive(Debug)]
 pub(crate) struct Tolerant<R> {
@@ -48,7 +48,8 @@ impl<R: ReadAt> Tolerant<R> {
 
     /// Reads a little where more could not be read.
     fn read_step(&self, buf: &mut [u8], offset: u64, error: io::Error) -> io::Result<usize> {
-        let step = STEP - offset % STEP;
+        let end = self.slices().and_then(|slices| slices.end_at(offset)).unwrap_or(u64::MAX);
+        let step = (STEP - offset % STEP).min(end.saturating_sub(offset).max(1));
         let len = usize::try_from(step).unwrap_or(usize::MAX).min(buf.len());
         let few = &mut buf[..len];
         if let Some(read) = Some(self.source.read_at(few, offset)).filter(|read| !is_bad(read)) {
@@ -92,8 +93,9 @@ impl Holes {
 }
 
 fn is_bad(read: &io::Result<usize>) -> bool {
-    let errno = read.as_ref().err().and_then(io::Error::raw_os_error);
-    errno == Some(Errno::IO.raw_os_error())
+    let Err(error) = read else { return false };
+    let is_slice = error.get_ref().is_some_and(|error| error.is::<SliceError>());
+    is_slice || error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 impl<R: ReadAt> ReadAt for Tolerant<R> {

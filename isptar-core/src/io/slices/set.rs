@@ -139,6 +139,12 @@ impl SliceSet {
         self.places.get(index).map(|place| place.start)
     }
 
+    /// Returns where the slice ends that has the byte at `offset`.
+    pub(crate) fn end_at(&self, offset: u64) -> Option<u64> {
+        let (_, place) = self.place_of(offset)?;
+        place.start.checked_add(place.len)
+    }
+
     /// Returns the file of slice `number`.
     pub fn path_of(&self, number: u64) -> PathBuf {
         match &self.whole {
