@@ -4,7 +4,7 @@ use isptar_core::format::entry::{Chunks, Digest, Entry, Location};
 use isptar_core::format::header::{Header, Magic};
 use isptar_core::format::info::{ArchiveInfo, FORMAT};
 use isptar_core::format::member::prologue;
-use isptar_core::format::tables::{ListingBlock, Tables};
+use isptar_core::format::tables::{Base, ListingBlock, Tables};
 use isptar_core::format::trailer::SizeTrailer;
 use isptar_core::format::{INFO_NAME, gzip, padding};
 use isptar_core::{Kind, Limits, MemberHeader, MemberPath};
@@ -17,6 +17,49 @@ use crate::members::{member, name};
 /// all; without either, all is as it should be but for the names.
 pub(crate) fn archive(input: &mut Input<'_>, base: &[u8]) -> Vec<u8> {
     let flags = input.byte();
+    let Packed { mut bytes, mut entries, .. } = packed(input, flags, base);
+    if flags & 2 != 0 {
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    for _ in 0..input.byte() % 4 {
+        lie(input, &mut entries, base);
+    }
+    push_listing(&entries, flags, Vec::new(), &mut bytes);
+    for _ in 0..input.byte() % 4 {
+        change(input, &mut bytes);
+    }
+    bytes
+}
+
+/// Makes an archive as [`archive`] does, and one on it that has some of its members and others.
+pub(crate) fn chain(input: &mut Input<'_>) -> [Vec<u8>; 2] {
+    let flags = input.byte();
+    let Packed { bytes: mut full, entries: mut below, .. } = packed(input, flags, b"");
+    below.sort_by(|a, b| a.path.cmp(&b.path));
+    let identity = push_listing(&below, flags | 2, Vec::new(), &mut full);
+    let Packed { bytes: mut newest, mut entries, .. } = packed(input, flags, b"");
+    for mut entry in below {
+        if let Some(location) = &mut entry.location {
+            location.depth = 1;
+        }
+        if !entries.iter().any(|other| other.path == entry.path) && input.byte() % 8 != 1 {
+            entries.push(entry);
+        }
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    for _ in 0..input.byte() % 4 {
+        lie(input, &mut entries, b"");
+    }
+    let line = Base { depth: 1, identity, name: b"full".to_vec() };
+    push_listing(&entries, flags | 2, vec![line], &mut newest);
+    for _ in 0..input.byte() % 4 {
+        change(input, if flags & 8 == 0 { &mut full } else { &mut newest });
+    }
+    [full, newest]
+}
+
+/// Makes members, with a prologue before them or not.
+fn packed(input: &mut Input<'_>, flags: u8, base: &[u8]) -> Packed {
     let mut packed = Packed::default();
     if flags & 1 == 0 {
         let (header, body) = prologue();
@@ -28,18 +71,7 @@ pub(crate) fn archive(input: &mut Input<'_>, base: &[u8]) -> Vec<u8> {
         packed.add(&header, &data, input.byte());
     }
     packed.flush();
-    let Packed { mut bytes, mut entries, .. } = packed;
-    if flags & 2 != 0 {
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-    }
-    for _ in 0..input.byte() % 4 {
-        lie(input, &mut entries, base);
-    }
-    push_listing(&entries, flags, &mut bytes);
-    for _ in 0..input.byte() % 4 {
-        change(input, &mut bytes);
-    }
-    bytes
+    packed
 }
 
 pub(crate) fn push_stream(data: &[u8], out: &mut Vec<u8>) {
@@ -188,26 +220,28 @@ fn lie_of_place(what: u8, input: &mut Input<'_>, entry: &mut Entry) {
     }
 }
 
-/// Appends listing, tables, archive info and size trailer.
-fn push_listing(entries: &[Entry], flags: u8, out: &mut Vec<u8>) {
+/// Appends listing, tables, archive info and size trailer; returns the identity of the archive.
+fn push_listing(entries: &[Entry], flags: u8, bases: Vec<Base>, out: &mut Vec<u8>) -> [u8; 32] {
     let data_size = out.len() as u64;
     // Two blocks, when they are asked for and there is something for each.
     let count = if flags & 4 != 0 && entries.len() > 1 { 2 } else { 1 };
     let (texts, numbers) = texts(entries, count);
     let mut streams = Vec::new();
-    let mut tables = Tables::default();
+    let mut tables = Tables { bases, ..Tables::default() };
     for ((text, first), entries) in texts.iter().zip(numbers) {
         let start = streams.len();
         push_stream(text, &mut streams);
         let (packed, real) = ((streams.len() - start) as u64, text.len() as u64);
         tables.blocks.push(ListingBlock { packed, real, entries, first: first.clone() });
     }
-    let tables_text = if count > 1 { tables.encode() } else { Vec::new() };
+    let has_tables = !tables.is_implied();
+    let tables_text = if has_tables { tables.encode() } else { Vec::new() };
     let tables_start = streams.len();
-    if count > 1 {
+    if has_tables {
         push_stream(&tables_text, &mut streams);
     }
     let text: Vec<u8> = texts.iter().flat_map(|(text, _)| text).copied().collect();
+    let identity = Sha256::digest(&text).into();
     let info = ArchiveInfo {
         listing_size: streams.len() as u64,
         listing_real_size: (text.len() + tables_text.len()) as u64,
@@ -216,7 +250,7 @@ fn push_listing(entries: &[Entry], flags: u8, out: &mut Vec<u8>) {
         entries: tables.blocks.iter().map(|block| block.entries).sum(),
         data_size,
         content_size: Some(entries.iter().fold(0, |sum, e| e.kind.size().wrapping_add(sum))),
-        listing_sha256: Some(Sha256::digest(&text).into()),
+        listing_sha256: Some(identity),
         sorted: flags & 2 != 0,
         ..ArchiveInfo::default()
     };
@@ -230,6 +264,7 @@ fn push_listing(entries: &[Entry], flags: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&streams);
     out.extend_from_slice(&packed_info);
     out.extend_from_slice(&trailer.encode().expect("archive info is short"));
+    identity
 }
 
 /// Returns the text of each block with its first name, and its number of entries.

@@ -1,5 +1,6 @@
 //! The jobs that look for damage and mend it.
 
+use isptar_core::rewrite::{Part, RewriteOptions, merge, merge_parts};
 use isptar_core::{
     Archive, DiffOptions, Entry, Event, Listing, MemberPath, Observer, RepairOptions, RepairReport,
     Selection, TarReader, VerifyOptions, WriteSink, diff_archives, repair, verify,
@@ -156,5 +157,40 @@ pub fn diff_listings(data: &[u8]) {
         && let (Ok(old), Ok(new)) = (Listing::of(old, &mut ()), Listing::of(new, &mut ()))
     {
         let _ = diff_archives(old, new, &options, &mut ());
+    }
+}
+
+/// What is copied out of a chain is good when the chain is, or when it was checked before.
+pub fn rewrite_archives(data: &[u8]) {
+    let [full, newest] = craft::chain(&mut Input::new(data));
+    let open = |bytes| Archive::open_with(bytes, limits());
+    let (Ok(full), Ok(mut newest)) = (open(full), open(newest)) else { return };
+    if newest.attach_bases(vec![full]).is_err() {
+        return;
+    }
+    let verified = |archive: &Archive<Vec<u8>>| {
+        let options = VerifyOptions::default();
+        verify(archive, &Selection::default(), &options, &mut ()).expect("nobody cancels")
+    };
+    let is_good = verified(&newest).is_good();
+    let part = Part { name: b"part".to_vec(), archive: &newest };
+    for check in [false, true] {
+        let mut options = RewriteOptions::default();
+        options.verify = check;
+        let mut bytes = Vec::new();
+        let merged = merge(&mut WriteSink::new(&mut bytes), &newest, 2, &options, &mut ());
+        assert!(!is_good || merged.is_ok(), "verify finds good what cannot be merged");
+        if merged.is_ok() && (is_good || check) {
+            let merged = open(bytes).expect("was written");
+            let report = verified(&merged);
+            assert!(report.damaged == 0 && (!is_good || report.is_good()), "{report:?}");
+        }
+        let mut bytes = Vec::new();
+        let sink = &mut WriteSink::new(&mut bytes);
+        let merged = merge_parts(sink, std::slice::from_ref(&part), &options, &mut ());
+        if merged.is_ok() && (is_good || check) {
+            let report = verified(&open(bytes).expect("was written"));
+            assert_eq!(report.damaged, 0, "{report:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ mod streams;
 pub use agree::{listed_and_sequential, lying_listing};
 pub use archives::{archive_open, tar_reader};
 pub use formats::{info_parse, listing_line, safe_path, tables_parse, tar_headers, trailer_parse};
-pub use jobs::{diff_listings, repair_archive, verify_archive};
+pub use jobs::{diff_listings, repair_archive, rewrite_archives, verify_archive};
 pub use remote::remote_streams;
 pub use roundtrip::write_then_read;
 pub use sandbox::extract_sandbox;
@@ -25,7 +25,7 @@ pub use streams::gzip_streams;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("trailer_parse", trailer_parse),
     ("info_parse", info_parse),
     ("listing_line", listing_line),
@@ -41,6 +41,7 @@ pub const TARGETS: [Target; 17] = [
     ("verify_archive", verify_archive),
     ("repair_archive", repair_archive),
     ("diff_listings", diff_listings),
+    ("rewrite_archives", rewrite_archives),
     ("remote_streams", remote_streams),
     ("write_then_read", write_then_read),
 ];

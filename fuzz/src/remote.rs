@@ -2,6 +2,7 @@
 
 use std::io;
 
+use isptar_core::io::FinishedSlice;
 use isptar_core::remote::frame::Head;
 use isptar_core::remote::message::{Member, encode_want, parse_offer, parse_want};
 use isptar_core::remote::{
@@ -22,11 +23,11 @@ impl Sink for Memory {
         Ok(())
     }
 
-    fn finish_slice(&mut self) -> Result<()> {
+    fn finish_slice(&mut self, _slice: &FinishedSlice) -> Result<()> {
         Ok(())
     }
 
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self, _identity: &[u8; 32]) -> Result<()> {
         self.published = true;
         Ok(())
     }
