@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use isptar_core::{CreateOptions, CreateReport};
 
-use super::open::OpenArgs;
+use super::open::SourceArgs;
 use super::store::{self, StoreArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
-    open: OpenArgs,
+    open: SourceArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -62,7 +62,7 @@ fn job(
     ui: &Ui,
 ) -> Result<(CreateReport, Exit), Failure> {
     // The input comes first: a wrong name must not even begin an archive.
-    let (mut tar, _) = open_foreign(&args.foreign, &args.open)?;
+    let (mut tar, _) = open_foreign(&args.foreign, &args.open.alone())?;
     store::spare(&args.archive, std::slice::from_ref(&args.foreign))?;
     let mut sink = args.store.slices.sink(&args.archive, ui)?;
     let report = isptar_core::convert(&mut tar, &mut *sink, options, reporter)?;

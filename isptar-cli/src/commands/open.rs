@@ -20,6 +20,13 @@ pub(crate) struct OpenArgs {
     /// their bases: give all of them, the nearest first
     #[arg(long = "base", value_name = "PATH", display_order = 80)]
     bases: Vec<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// Where the bytes of an archive come from, and what they may claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct SourceArgs {
     /// Run CMD to bring a slice that is not here: {path} is where it is wanted, {name} is its name,
     /// {number} its number
     #[arg(long, value_name = "CMD", display_order = 81)]
@@ -52,11 +59,39 @@ impl OpenArgs {
 
     /// Returns the limits in force.
     pub(crate) fn limits(&self) -> Limits {
-        self.limits.limits()
+        self.source.limits()
     }
 
     /// Returns how slices are found.
     pub(crate) fn slices(&self) -> OpenSlices {
+        self.source.slices()
+    }
+
+    /// Returns how a base of the archive is opened: how many slices it has is not said.
+    pub(crate) fn of_base(&self) -> Self {
+        let source = SourceArgs { slices: None, ..self.source.clone() };
+        Self { source, ..self.clone() }
+    }
+
+    /// Returns whether slices that are not here can be fetched, but it is not known how many there
+    /// are.
+    pub(crate) fn wants_count(&self) -> bool {
+        self.source.fetch_slice.is_some() && self.source.slices.is_none()
+    }
+}
+
+impl SourceArgs {
+    /// Returns the limits in force.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+
+    /// Returns how an archive is opened that has no bases.
+    pub(crate) fn alone(&self) -> OpenArgs {
+        OpenArgs { bases: Vec::new(), source: self.clone() }
+    }
+
+    fn slices(&self) -> OpenSlices {
         let mut options = OpenSlices::default();
         options.count = self.slices;
         options.fetch = self.fetch_slice.clone().map(|program| {
@@ -65,17 +100,6 @@ impl OpenArgs {
             (Arc::new(fetch) as Arc<dyn FetchSlice>, directory)
         });
         options
-    }
-
-    /// Returns how a base of the archive is opened: how many slices it has is not said.
-    pub(crate) fn of_base(&self) -> Self {
-        Self { slices: None, ..self.clone() }
-    }
-
-    /// Returns whether slices that are not here can be fetched, but it is not known how many there
-    /// are.
-    pub(crate) fn wants_count(&self) -> bool {
-        self.fetch_slice.is_some() && self.slices.is_none()
     }
 }
 

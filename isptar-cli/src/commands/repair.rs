@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use isptar_core::format::text::digest_text;
 use isptar_core::{ListingState, RepairOptions, RepairReport, repair};
 
-use super::open::OpenArgs;
+use super::open::SourceArgs;
 use super::rewrite::check_other;
 use super::store;
 use crate::exit::Exit;
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
-    open: OpenArgs,
+    open: SourceArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -99,7 +99,7 @@ fn job(
     reporter: &mut Reporter<'_>,
     ui: &Ui,
 ) -> Result<RepairReport, Failure> {
-    let Some(damaged) = open_slices(&args.damaged, &args.open)? else {
+    let Some(damaged) = open_slices(&args.damaged, &args.open.alone())? else {
         let source = std::io::Error::other("it is no file, and repair reads here and there");
         return Err(Failure::Open { name: shown(&args.damaged), source });
     };
