@@ -1,13 +1,19 @@
 //! What can go wrong, with the place and both sides of each disagreement.
 
+mod format;
+mod problem;
+
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::io::SliceError;
 use crate::limits::{LimitName, Raise};
-use crate::path::{MemberPath, PathReason, printable};
+use crate::path::{MemberPath, PathReason};
 use crate::remote::RemoteError;
+
+pub use format::FormatError;
+pub use problem::{BaseProblem, PartProblem};
 
 /// The result of isptar's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -132,7 +138,7 @@ pub enum Error {
     },
     /// A member's bytes are in a base of a classic archive, which does not say what its bases are.
     #[error(
-        "its bytes are {depth} archives back, and archives of the original isptar do not name their bases"
+        "its bytes are in base {depth}, and archives of the original isptar do not name their bases"
     )]
     UnnamedBase {
         /// How many archives back.
@@ -373,59 +379,6 @@ pub enum Error {
     Cancelled,
 }
 
-/// What is wrong with a part of a merged archive.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PartProblem {
-    /// Its name cannot be that of a file in a directory.
-    #[error("the name of a part is 1 to 255 bytes, without a slash and not . or ..")]
-    Name,
-    /// Two parts have that name.
-    #[error("two parts have this name")]
-    Twice,
-    /// A member of it would be taken for its end.
-    #[error("its member {0} would be taken for the end of a part")]
-    Reserved(MemberPath),
-    /// The archive has others; their names, escaped for display.
-    #[error("the archive has no such part but {0}")]
-    Unknown(String),
-}
-
-impl PartProblem {
-    /// Says it of a part.
-    pub(crate) fn of(self, name: &[u8]) -> Error {
-        Error::Part { name: printable(name), problem: self }
-    }
-}
-
-/// Why a base cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BaseProblem {
-    /// Nobody said where bases are.
-    #[error("no bases were given")]
-    NotGiven,
-    /// There is no file.
-    #[error("not found: {0}")]
-    NotFound(String),
-    /// It is another archive.
-    #[error("{place} is another archive, with the identity {actual}")]
-    Wrong {
-        /// Where that archive is.
-        place: String,
-        /// Its identity.
-        actual: String,
-    },
-    /// It cannot be opened.
-    #[error("cannot open {place}: {reason}")]
-    Unreadable {
-        /// Where it is.
-        place: String,
-        /// What was wrong with it.
-        reason: String,
-    },
-}
-
 fn at(path: Option<&PathBuf>) -> String {
     path.map(|path| format!(" {}", path.display())).unwrap_or_default()
 }
@@ -498,123 +451,6 @@ impl Error {
     }
 }
 
-/// What is wrong with a piece of the format.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// The bytes end too early.
-    #[error("{what} needs {need} bytes, there are {have}")]
-    Truncated {
-        /// What was being read.
-        what: &'static str,
-        /// Bytes it needs.
-        need: u64,
-        /// Bytes there are.
-        have: u64,
-    },
-    /// A value does not have the form it must have.
-    #[error("{field} is not valid: \"{value}\"")]
-    Invalid {
-        /// The field.
-        field: &'static str,
-        /// The value, non-printing bytes escaped.
-        value: String,
-    },
-    /// Two statements about the same thing disagree.
-    #[error("{what} is {actual}, expected {expected}")]
-    Mismatch {
-        /// The thing.
-        what: &'static str,
-        /// What the archive says elsewhere, or the format demands.
-        expected: String,
-        /// What was found.
-        actual: String,
-    },
-    /// A CRC-32 does not hold.
-    #[error("CRC is {actual:#010x}, expected {expected:#010x}")]
-    Crc {
-        /// The stored CRC.
-        expected: u32,
-        /// The CRC of the bytes.
-        actual: u32,
-    },
-    /// A SHA-256 does not hold.
-    #[error("SHA-256 of {what} is {actual}, expected {expected}")]
-    Digest {
-        /// What was digested.
-        what: &'static str,
-        /// The stored digest, base64url.
-        expected: String,
-        /// The digest of the bytes, base64url.
-        actual: String,
-    },
-    /// The compressed data does not decode.
-    #[error("compressed data is damaged: {0}")]
-    Deflate(&'static str),
-    /// A number is above its limit.
-    #[error("{what} is {actual}, the limit is {limit}")]
-    Limit {
-        /// What is too large.
-        what: &'static str,
-        /// The limit in force.
-        limit: u64,
-        /// The claimed value.
-        actual: u64,
-        /// What would let it pass; none when the format itself sets the limit.
-        raise: Option<Raise>,
-    },
-    /// There is more than there may be.
-    #[error("{len} bytes {place}")]
-    Surplus {
-        /// Where they are, such as "behind the end of the archive".
-        place: &'static str,
-        /// How many.
-        len: u64,
-    },
-    /// Something required is absent.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// Another archive begins within this one, and its members are none of this one's.
-    #[error("another archive begins here, whose members are not taken")]
-    Another,
-    /// Two things that must be the same are not, and where they differ is not known.
-    #[error("{what} are not {expected}")]
-    Differ {
-        /// What was found.
-        what: &'static str,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// Something stands twice.
-    #[error("{what} stands twice: {value:?}")]
-    Duplicate {
-        /// What stands twice.
-        what: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// A range leaves the archive.
-    #[error("{what} at offset {offset}, {len} bytes, ends after {end}")]
-    OutOfBounds {
-        /// What has that range.
-        what: &'static str,
-        /// Its claimed offset.
-        offset: u64,
-        /// Its claimed length.
-        len: u64,
-        /// Where it would have to end at the latest.
-        end: u64,
-    },
-    /// The format is newer than this program.
-    #[error("{what} {value:?} is not known to this version")]
-    Unknown {
-        /// What is unknown.
-        what: &'static str,
-        /// Its value.
-        value: String,
-    },
-}
-
 impl Error {
     /// Returns the limit that stopped the operation, and a value of it that would not.
     pub fn raise(&self) -> Option<Raise> {
@@ -633,37 +469,6 @@ impl Error {
                 _ => None,
             },
             _ => None,
-        }
-    }
-}
-
-impl FormatError {
-    /// A field whose value is not valid; the bytes are escaped for display.
-    pub(crate) fn invalid(field: &'static str, value: &[u8]) -> Self {
-        // Long garbage tells nobody more than its beginning.
-        let shown = value.get(..32).unwrap_or(value);
-        Self::Invalid { field, value: shown.escape_ascii().to_string() }
-    }
-
-    /// A disagreement between two statements.
-    pub(crate) fn mismatch(
-        what: &'static str,
-        expected: impl ToString,
-        actual: impl ToString,
-    ) -> Self {
-        Self::Mismatch { what, expected: expected.to_string(), actual: actual.to_string() }
-    }
-
-    /// Places the error in the archive.
-    pub(crate) fn at(self, offset: u64) -> Error {
-        match self {
-            Self::Unknown { what, value } => {
-                Error::Unsupported { what, value, understood: "format 2" }
-            }
-            Self::Limit { what, limit, actual, raise } => {
-                Error::Limit { what, limit, actual, raise }
-            }
-            kind => Error::Corrupt { offset, kind },
         }
     }
 }

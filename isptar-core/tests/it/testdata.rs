@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
+use std::iter;
 use std::path::Path;
 
 use isptar_core::format::{gzip, text};
@@ -167,14 +168,22 @@ fn outcome_of<R: ReadAt>(archive: Result<Archive<R>, Error>, bytes: &[u8]) -> St
         Ok(listed) => listed,
         Err(error) => return format!("error: {error}"),
     };
-    let mut said = vec![count(listed.len())];
+    let mut said: Vec<(String, usize)> = Vec::new();
     for entry in &listed {
         let safe = SafePath::new(&entry.path, &Limits::default()).map(|_| ());
         if let Err(error) = safe.and_then(|()| read(&archive, entry).map(|_| ())) {
-            said.push(error.to_string());
+            let error = error.to_string();
+            match said.iter_mut().find(|(other, _)| *other == error) {
+                Some((_, times)) => *times += 1,
+                None => said.push((error, 1)),
+            }
         }
     }
-    said.join("; ")
+    let said = said.into_iter().map(|(error, times)| match times {
+        1 => error,
+        times => format!("{error} ({times} times)"),
+    });
+    iter::once(count(listed.len())).chain(said).collect::<Vec<_>>().join("; ")
 }
 
 fn scanned(bytes: &[u8]) -> String {
