@@ -50,11 +50,13 @@ impl Finder {
 
     fn open(&self, path: &Path, base: &Base) -> Result<Listed, BaseProblem> {
         let unreadable = |reason| BaseProblem::Unreadable { place: shown(path), reason };
-        let slices =
-            open_slices(path, &self.args).map_err(|failure| match failure.source_kind() {
-                Some(io::ErrorKind::NotFound) => not_found(path),
-                _ => unreadable(chain(&failure)),
-            })?;
+        let slices = open_slices(path, &self.args).map_err(|failure| match failure {
+            Failure::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                not_found(path)
+            }
+            Failure::Open { source, .. } => unreadable(source.to_string()),
+            failure => unreadable(chain(&failure)),
+        })?;
         let slices = slices.ok_or_else(|| unreadable("it is no file".into()))?;
         let archive = Archive::open_with(slices, self.args.limits())
             .map_err(|error| unreadable(chain(&error)))?;

@@ -169,14 +169,6 @@ impl Failure {
         }
     }
 
-    /// Returns what kind of answer of the system it is about, if it is about one.
-    pub(crate) fn source_kind(&self) -> Option<io::ErrorKind> {
-        match self {
-            Self::Open { source, .. } => Some(source.kind()),
-            _ => None,
-        }
-    }
-
     /// Returns the exit status of a run that ends with this.
     pub(crate) fn exit(&self) -> Exit {
         match self {

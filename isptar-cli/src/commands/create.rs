@@ -99,7 +99,7 @@ impl Args {
         self.pack.fill(&mut options)?;
         self.format.apply(&mut options)?;
         self.base.put_options(&mut options);
-        if self.listing.is_wanted() && options.dialect == Dialect::Classic {
+        if self.listing.path().is_some() && options.dialect == Dialect::Classic {
             return Err(Failure::Usage("--save-listing: classic archives have no listing alone"));
         }
         Ok(options)
@@ -142,6 +142,7 @@ fn job(
     let base = args.base.open(&args.archive)?;
     let mut extras = args.programs.extras(options)?;
     if let Some(base) = &base {
+        args.listing.path().map_or(Ok(()), |listing| base.spare(listing))?;
         extras.set_base(base.listing()?);
         if args.copy_data {
             base.copy_data(&mut extras, options);

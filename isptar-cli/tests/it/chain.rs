@@ -205,6 +205,27 @@ fn a_base_that_is_given_by_a_link_is_what_the_link_leads_to() {
 }
 
 #[test]
+fn a_listing_is_not_saved_over_what_the_archive_needs() {
+    let world = chained();
+    let full = world.read("full.tgz");
+    for base in ["inc.tgz", "full.tgz"] {
+        let save = ["create", "new.tgz", "tree", "--base", base, "--save-listing", "full.tgz"];
+        let done = world.run(&save).with_status(2);
+        assert!(done.err.contains("which will be written, is the same file"), "{}", done.err);
+        assert!(!world.path("new.tgz").exists() && world.read("full.tgz") == full);
+    }
+    // The listing of an archive alone may be where the last one was.
+    world.run(&["isolate", "full.tgz", "last.lst"]).with_status(0);
+    let roll = ["create", "new.tgz", "tree", "--base", "last.lst", "--base-name", "full.tgz"];
+    world.run(&[&roll[..], &["--save-listing", "last.lst"]].concat()).with_status(0);
+    let listed = world.run(&["ls", "--json", "last.lst"]).with_status(0);
+    assert_eq!(listed.text(), world.run(&["ls", "--json", "new.tgz"]).with_status(0).text());
+    // What only has the name of a base may be replaced.
+    world.file("else/full.tgz", b"x");
+    world.run(&["create", "else/full.tgz", "tree", "--base", "inc.tgz"]).with_status(0);
+}
+
+#[test]
 fn delete_keeps_the_archive_and_is_told_beforehand() {
     let world = World::new();
     world.file("tree/a", b"a");

@@ -97,6 +97,15 @@ impl OpenBase {
         BaseListing::of(&self.archive, &self.name)
     }
 
+    /// Refuses to write a listing in place of the base, or of a base of it. The listing of an archive
+    /// alone may be replaced by the next one.
+    pub(super) fn spare(&self, listing: &Path) -> Result<(), Failure> {
+        match self.archive.is_listing() {
+            true => bases::spare_bases(&self.archive, listing),
+            false => bases::spare(&self.archive, listing),
+        }
+    }
+
     /// Has what did not change copied from the base.
     pub(crate) fn copy_data<'e>(&'e self, extras: &mut Extras<'e>, options: &CreateOptions) {
         copy_data(extras, &self.archive, options);

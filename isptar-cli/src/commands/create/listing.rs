@@ -31,8 +31,8 @@ impl ListingArgs {
         Ok(Box::new(sinks))
     }
 
-    /// Returns whether a listing is wanted.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.save_listing.is_some()
+    /// Returns where the listing goes, if it is wanted.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.save_listing.as_deref()
     }
 }
