@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::open::OpenArgs;
+use super::open::SourceArgs;
 use super::store;
 use crate::bases;
 use crate::exit::Exit;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(value_name = "OUT")]
     out: PathBuf,
     #[command(flatten)]
-    open: OpenArgs,
+    open: SourceArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     store::spare(&args.out, std::slice::from_ref(&args.archive))?;
     store::differ(&args.archive, &args.out)?;
     let _signals = Signals::start()?;
-    let archive = input::open_listed(&args.archive, &args.open)?;
+    let archive = input::open_listed(&args.archive, &args.open.alone())?;
     bases::spare(&archive, &args.out)?;
     let mut sink = store::sink(&args.out, ui)?;
     let written = archive.isolate(&mut *sink);

@@ -6,7 +6,7 @@ use isptar_core::Written;
 use isptar_core::format::text::digest_text;
 use isptar_core::rewrite::reslice;
 
-use super::open::OpenArgs;
+use super::open::SourceArgs;
 use super::slices::SliceArgs;
 use super::store;
 use crate::exit::Exit;
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    open: OpenArgs,
+    open: SourceArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 }
 
 fn job(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<Written, Failure> {
-    let archive = input::open_listed(&args.archive, &args.open)?;
+    let archive = input::open_listed(&args.archive, &args.open.alone())?;
     store::spare(args.output(), std::slice::from_ref(&args.archive))?;
     let mut sink = args.slices.sink(args.output(), ui)?;
     Ok(reslice(&archive, &mut *sink, reporter)?)
