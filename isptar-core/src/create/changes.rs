@@ -12,7 +12,7 @@ use crate::format::entry::{EntryRef, Kind, KindRef};
 use crate::format::tables::Base;
 use crate::observe::Observer;
 use crate::path::{MemberName, MemberPath, name_hash};
-use crate::source::{Found, Step, Walk, ctime, mtime};
+use crate::source::{Found, Step, Steps, ctime, mtime};
 
 /// Reason that is recorded of what could not be looked at.
 const UNREADABLE: &str = "unreadable";
@@ -123,7 +123,7 @@ impl<'b> Changes<'b> {
     /// [`crate::Error::BadBase`] or [`crate::Error::Cancelled`].
     pub(super) fn next<'c>(
         &'c mut self,
-        walk: &mut Walk,
+        steps: &mut Steps,
         items: &'c mut Items,
         report: &mut CreateReport,
         observer: &mut dyn Observer,
@@ -151,7 +151,7 @@ impl<'b> Changes<'b> {
                 Place::Other(_) => return Ok(Some(Change::Nothing)),
                 Place::End => return Ok(None),
                 Place::Start => {
-                    self.place = match walk.step(observer)? {
+                    self.place = match steps.step(observer)? {
                         Step::Found(found) => Place::Found(found),
                         Step::Missed(path) => Place::Missed(path),
                         Step::Nothing => return Ok(Some(Change::Nothing)),

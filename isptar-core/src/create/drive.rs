@@ -21,7 +21,7 @@ use crate::observe::{Event, Observer, Warning};
 use crate::parallel::{Lane, threads};
 use crate::path::MemberPath;
 use crate::run::Run;
-use crate::source::Walk;
+use crate::source::Steps;
 
 /// When a batch is full: members, bytes of tar, directories that it keeps open. Fewer and the
 /// threads spend their time on handing over; more and they have less to share out.
@@ -46,7 +46,7 @@ const MOST_HANDLES: u64 = 512;
 
 /// Everything that works in order.
 pub(super) struct Driver<'d, 'l, W: Layout> {
-    pub(super) walk: Walk,
+    pub(super) steps: Steps,
     pub(super) items: Items,
     pub(super) store: Store<W>,
     pub(super) lane: &'d mut Lane<'l, Job, Done>,
@@ -78,7 +78,7 @@ struct Batch {
 
 impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     pub(super) fn new(
-        walk: Walk,
+        steps: Steps,
         store: Store<W>,
         options: &CreateOptions,
         lane: &'d mut Lane<'l, Job, Done>,
@@ -86,7 +86,7 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
         observer: &'d mut dyn Observer,
     ) -> Self {
         Self {
-            walk,
+            steps,
             items: Items::new(options),
             store,
             lane,
@@ -114,14 +114,17 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
         for prefix in self.agenda.unused() {
             self.store.warn(prefix, &Warning::HookNotCalled, self.observer);
         }
-        self.store.finish(&self.walk)
+        self.store.finish(self.steps.tally())
     }
 
     fn store_all(&mut self, mut changes: Changes<'_>) -> Result<()> {
         self.store.set_bases(changes.tables())?;
         loop {
-            if changes.is_between() && !self.extras.is_empty() {
-                let next = self.walk.upcoming(self.observer);
+            if changes.is_between()
+                && !self.extras.is_empty()
+                && let Some(walk) = self.steps.here()
+            {
+                let next = walk.upcoming(self.observer);
                 self.take_turns(next.as_ref(), &mut changes)?;
             }
             if !self.take_change(&mut changes)? {
@@ -136,7 +139,7 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
     /// Stores or lists what comes next of the tree and the base; returns whether there was more.
     fn take_change(&mut self, changes: &mut Changes<'_>) -> Result<bool> {
         let report = &mut self.store.report;
-        let next = changes.next(&mut self.walk, &mut self.items, report, self.observer)?;
+        let next = changes.next(&mut self.steps, &mut self.items, report, self.observer)?;
         let Some(change) = next else { return Ok(false) };
         if self.observer.cancelled() {
             return Err(Error::Cancelled);
@@ -399,6 +402,12 @@ pub(super) fn workers(options: &CreateOptions) -> NonZero<usize> {
     let threads = threads(options.threads);
     let most = usize::try_from(free_handles() / 2).ok().and_then(NonZero::new);
     threads.min(most.unwrap_or(NonZero::<usize>::MIN))
+}
+
+/// Returns whether threads and handles are enough for a walk that goes ahead of the driver.
+pub(super) fn has_room_ahead(options: &CreateOptions) -> bool {
+    let workers = workers(options).get();
+    workers > 1 && free_handles() >= MOST_HANDLES + workers as u64 + Steps::HANDLES
 }
 
 /// Refuses groups where the system does not let the directories of one be open.

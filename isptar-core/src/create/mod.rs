@@ -39,6 +39,7 @@ mod supply;
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 
 use crate::base::CompareOptions;
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::parallel::in_order;
 use crate::select::Patterns;
-use crate::source::{SourceOptions, Walk};
+use crate::source::{SourceOptions, Steps, Tally, Walk};
 use crate::writer::{ArchiveWriter, ClassicWriter, WriterOptions};
 
 pub use extras::{Extras, Hook, Stage};
@@ -270,9 +271,15 @@ fn fill(
 ) -> Result<CreateReport> {
     let store = Store::new(writer, options);
     let worker = || Worker::new(options);
-    in_order(workers(options), worker, Worker::work, |lane| {
-        let changes = Changes::new(extras.base.take(), options);
-        Driver::new(walk, store, options, lane, extras, observer).run(changes)
+    let base = extras.base.take();
+    // With a base the walk is most of the work. Hooks and supplies have their turns between its steps.
+    let ahead = base.is_some() && extras.is_empty() && drive::has_room_ahead(options);
+    thread::scope(|scope| {
+        let steps = if ahead { Steps::ahead(walk, scope) } else { Steps::Here(walk) };
+        in_order(workers(options), worker, Worker::work, |lane| {
+            let changes = Changes::new(base, options);
+            Driver::new(steps, store, options, lane, extras, observer).run(changes)
+        })
     })
 }
 
@@ -283,10 +290,10 @@ impl CreateReport {
         self.bytes += entry.kind.size();
     }
 
-    pub(crate) fn add_walk(&mut self, walk: &Walk) {
-        self.left_out += walk.left_out();
-        self.vanished += walk.vanished();
-        self.unreadable += walk.failed();
+    pub(crate) fn add_walk(&mut self, walk: Tally) {
+        self.left_out += walk.left_out;
+        self.vanished += walk.vanished;
+        self.unreadable += walk.failed;
     }
 
     /// Returns whether something that should be in the archive is not.

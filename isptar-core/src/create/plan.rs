@@ -14,7 +14,7 @@ use crate::format::entry::Kind;
 use crate::observe::{Event, Observer, Warning};
 use crate::pack::{Details, entry_of};
 use crate::path::MemberPath;
-use crate::source::Walk;
+use crate::source::{Steps, Walk};
 
 /// Walks as [`super::create`] would and tells the observer what would be stored and what left out.
 ///
@@ -45,7 +45,7 @@ pub fn plan_with(
 ) -> Result<CreateReport> {
     let changes = Changes::new(extras.base.take(), options);
     let plan = Plan {
-        walk: Walk::new(&options.directory, paths, options.source(Vec::new()))?,
+        steps: Steps::Here(Walk::new(&options.directory, paths, options.source(Vec::new()))?),
         items: Items::new(options),
         report: CreateReport::default(),
         agenda: Agenda::new(extras),
@@ -59,7 +59,7 @@ pub fn plan_with(
 
 /// What is planned in order.
 struct Plan<'p> {
-    walk: Walk,
+    steps: Steps,
     items: Items,
     report: CreateReport,
     agenda: Agenda,
@@ -84,13 +84,13 @@ impl Plan<'_> {
             self.report.warnings += 1;
             self.observer.event(Event::Warning { path: prefix, warning: &Warning::HookNotCalled });
         }
-        self.report.add_walk(&self.walk);
+        self.report.add_walk(self.steps.tally());
         Ok(self.report)
     }
 
     /// Tells which supplies would be stored before the walk goes on.
     fn turns(&mut self, changes: &mut Changes<'_>) -> Result<()> {
-        let next = self.walk.upcoming(self.observer);
+        let next = self.steps.here().and_then(|walk| walk.upcoming(self.observer));
         while let Some(turn) = self.agenda.turn(self.extras, next.as_ref())? {
             let Turn::Supply(index) = turn else { continue };
             changes.turn_to(self.extras.supplies[index].first_name());
@@ -110,7 +110,7 @@ impl Plan<'_> {
     /// Tells what comes next of the tree and the base; returns whether there was more.
     fn change(&mut self, changes: &mut Changes<'_>) -> Result<bool> {
         let report = &mut self.report;
-        let next = changes.next(&mut self.walk, &mut self.items, report, self.observer)?;
+        let next = changes.next(&mut self.steps, &mut self.items, report, self.observer)?;
         let Some(change) = next else { return Ok(false) };
         if let Some((path, is_directory)) = change.found() {
             self.agenda.found(&path, is_directory);

@@ -18,7 +18,7 @@ use crate::format::tables::Base;
 use crate::observe::{Event, Observer, Warning};
 use crate::path::{MemberName, MemberPath};
 use crate::run::Run;
-use crate::source::Walk;
+use crate::source::Tally;
 
 /// A big file of which chunks are being stored.
 struct OpenBig<M> {
@@ -385,7 +385,7 @@ impl<W: Layout> Store<W> {
     }
 
     /// Completes the archive.
-    pub(super) fn finish(mut self, walk: &Walk) -> Result<CreateReport> {
+    pub(super) fn finish(mut self, walk: Tally) -> Result<CreateReport> {
         if self.report.members + self.report.unchanged == 0 {
             // A slip of the pen, or a disk that is not mounted, must not replace a good backup by an
             // empty one.

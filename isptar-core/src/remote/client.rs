@@ -108,7 +108,7 @@ fn converse<W: Write>(
             }
         }
     }
-    report.sent.add_walk(offers.walk());
+    report.sent.add_walk(offers.walked());
     finish(inbox, output, offers.offered(), &mut report)?;
     Ok(report)
 }

@@ -10,6 +10,7 @@ mod found;
 mod given;
 mod metadata;
 mod read;
+mod steps;
 mod tag;
 mod walk;
 
@@ -18,8 +19,9 @@ pub(crate) use given::member_path;
 pub use metadata::Names;
 pub(crate) use metadata::{group_id, user_id};
 pub(crate) use read::{ctime, mtime, read_full};
-pub(crate) use walk::Step;
+pub(crate) use steps::Steps;
 pub use walk::Walk;
+pub(crate) use walk::{Step, Tally};
 
 use crate::io::OwnNames;
 use crate::select::Patterns;

@@ -45,11 +45,37 @@ pub struct Walk {
     path: Vec<u8>,
     /// File systems of the given path that the walk is in, and of those given inside it.
     devices: Vec<u64>,
-    left_out: u64,
-    failed: u64,
-    vanished: u64,
+    tally: Tally,
     /// What could not be looked at since the last step.
     missed: Option<MemberPath>,
+    /// What is to be told.
+    notes: Vec<Note>,
+}
+
+/// Something that the walk has to tell.
+#[derive(Debug)]
+pub(crate) enum Note {
+    LeftOut { path: MemberPath, reason: LeftOut },
+    Vanished { path: MemberPath },
+    Failed { path: MemberPath, error: Error },
+}
+
+/// How many things the walk did not find.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) left_out: u64,
+    pub(crate) failed: u64,
+    pub(crate) vanished: u64,
+}
+
+impl Note {
+    pub(crate) fn tell(&self, observer: &mut dyn Observer) {
+        observer.event(match self {
+            Self::LeftOut { path, reason } => Event::LeftOut { path, reason: *reason },
+            Self::Vanished { path } => Event::Warning { path, warning: &Warning::Vanished },
+            Self::Failed { path, error } => Event::Failed { path, error },
+        });
+    }
 }
 
 /// What the walk came to.
@@ -64,6 +90,13 @@ pub(crate) enum Step {
     Nothing,
     /// The end.
     End,
+}
+
+impl Step {
+    /// Returns whether it found a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        matches!(self, Self::Found(found) if found.file_type() == FileType::Directory)
+    }
 }
 
 /// A directory that the walk is in.
@@ -112,28 +145,27 @@ impl Walk {
             stack: Vec::new(),
             path: Vec::new(),
             devices: Vec::new(),
-            left_out: 0,
-            failed: 0,
-            vanished: 0,
+            tally: Tally::default(),
             missed: None,
+            notes: Vec::new(),
         })
     }
 
     /// Returns how many things were left out by intent; a directory whose contents were left out
     /// counts as one.
     pub fn left_out(&self) -> u64 {
-        self.left_out
+        self.tally.left_out
     }
 
     /// Returns how many things could not be looked at. Directories that were found and are
     /// [`lost`](Found::lost) are not among them.
     pub fn failed(&self) -> u64 {
-        self.failed
+        self.tally.failed
     }
 
     /// Returns how many things were gone when the walk came to them.
     pub fn vanished(&self) -> u64 {
-        self.vanished
+        self.tally.vanished
     }
 
     /// Returns the next thing in listing order, a directory before its contents.
@@ -161,31 +193,58 @@ impl Walk {
         if observer.cancelled() {
             return Err(Error::Cancelled);
         }
+        let step = self.advance();
+        self.tell(observer);
+        Ok(step)
+    }
+
+    /// Takes the step that [`Self::step`] takes; what there is to tell of it waits for
+    /// [`Self::take_notes`].
+    pub(crate) fn advance(&mut self) -> Step {
         if let Some(path) = self.missed.take() {
-            return Ok(Step::Missed(path));
+            return Step::Missed(path);
         }
         let found = if !self.stack.is_empty() {
-            self.go_on(observer)
+            self.go_on()
         } else if let Some(given) = self.given.pop_front() {
-            self.begin(&given, observer)
+            self.begin(&given)
         } else {
-            return Ok(Step::End);
+            return Step::End;
         };
-        Ok(match (found, self.missed.take()) {
+        match (found, self.missed.take()) {
             (Some(found), _) => Step::Found(found),
             (None, Some(path)) => Step::Missed(path),
             (None, None) => Step::Nothing,
-        })
+        }
+    }
+
+    /// Returns what is to be told, oldest first.
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn tell(&mut self, observer: &mut dyn Observer) {
+        self.notes.drain(..).for_each(|note| note.tell(observer));
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Returns the name that is looked at next, past what is left out by its name. Nothing else of it
     /// was looked at yet.
     pub(crate) fn upcoming(&mut self, observer: &mut dyn Observer) -> Option<MemberPath> {
+        let next = self.look_ahead();
+        self.tell(observer);
+        next
+    }
+
+    fn look_ahead(&mut self) -> Option<MemberPath> {
         while let Some(frame) = self.stack.last_mut() {
             match frame.names.peek() {
                 Some((name, None)) => return Some(join(&self.path, name)),
-                Some(_) => drop(self.go_on(observer)),
-                None => self.leave(observer),
+                Some(_) => drop(self.go_on()),
+                None => self.leave(),
             }
         }
         self.given.front().map(|given| given.member.clone())
@@ -196,60 +255,52 @@ impl Walk {
         let path = if directory.is_root() { &[] } else { directory.as_bytes() };
         // One that was not entered is not on the stack.
         if self.path == path && !self.stack.is_empty() {
-            self.leave(observer);
+            self.leave();
+            self.tell(observer);
         }
     }
 
     /// Goes on in the last directory on the stack.
-    fn go_on(&mut self, observer: &mut dyn Observer) -> Option<Found> {
+    fn go_on(&mut self) -> Option<Found> {
         let frame = self.stack.last_mut()?;
         let Some((name, reason)) = frame.names.take() else {
-            self.leave(observer);
+            self.leave();
             return None;
         };
         let path = join(&self.path, name);
         let parent = frame.handle.clone()?;
         match reason {
-            Some(reason) => self.leave_out(&path, reason, observer),
-            None => self.visit(&parent, path, observer),
+            Some(reason) => self.leave_out(&path, reason),
+            None => self.visit(&parent, path),
         }
     }
 
     /// Begins with the next given path.
-    fn begin(&mut self, given: &Given, observer: &mut dyn Observer) -> Option<Found> {
+    fn begin(&mut self, given: &Given) -> Option<Found> {
         let found = match &given.parent {
-            Some(parent) => self.begin_named(given, parent, observer),
-            None => self.begin_directory(given, observer),
+            Some(parent) => self.begin_named(given, parent),
+            None => self.begin_directory(given),
         };
         found.unwrap_or_else(|errno| {
             let path = self.directory_path.join(&given.path);
-            self.fail(&given.member, "find", path, errno.into(), observer)
+            self.fail(&given.member, "find", path, errno.into())
         })
     }
 
-    fn begin_named(
-        &mut self,
-        given: &Given,
-        parent: &Path,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Found>, Errno> {
+    fn begin_named(&mut self, given: &Given, parent: &Path) -> Result<Option<Found>, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = openat(&self.directory, parent, flags, Mode::empty())?;
         let name = given.member.file_name();
         let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         self.note_devices(given, &stat);
         if self.excludes(&given.member, is_directory(&stat)) {
-            return Ok(self.leave_out(&given.member, LeftOut::Excluded, observer));
+            return Ok(self.leave_out(&given.member, LeftOut::Excluded));
         }
-        Ok(self.visit(&Arc::new(parent), given.member.clone(), observer))
+        Ok(self.visit(&Arc::new(parent), given.member.clone()))
     }
 
     /// Begins with a given path that means the directory itself, even behind a link.
-    fn begin_directory(
-        &mut self,
-        given: &Given,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Found>, Errno> {
+    fn begin_directory(&mut self, given: &Given) -> Result<Option<Found>, Errno> {
         let path = given.path.as_path();
         let stat = statat(&self.directory, path, AtFlags::empty())?;
         if !is_directory(&stat) {
@@ -258,11 +309,11 @@ impl Walk {
         self.note_devices(given, &stat);
         let member = given.member.clone();
         if !member.is_root() && self.excludes(&member, true) {
-            return Ok(self.leave_out(&member, LeftOut::Excluded, observer));
+            return Ok(self.leave_out(&member, LeftOut::Excluded));
         }
         let bytes = path.as_os_str().as_bytes();
         match open_quietly(&self.directory, bytes, OFlags::DIRECTORY) {
-            Ok(handle) => Ok(Some(self.descend(None, handle, stat, member, observer))),
+            Ok(handle) => Ok(Some(self.descend(None, handle, stat, member))),
             Err(error @ Errno::NOENT) => Err(error),
             Err(error) => {
                 let lost = Some(error.into());
@@ -282,39 +333,28 @@ impl Walk {
     }
 
     /// Looks at one thing, and goes into it when it is a directory.
-    fn visit(
-        &mut self,
-        parent: &Arc<OwnedFd>,
-        path: MemberPath,
-        observer: &mut dyn Observer,
-    ) -> Option<Found> {
+    fn visit(&mut self, parent: &Arc<OwnedFd>, path: MemberPath) -> Option<Found> {
         for _ in 0..LOOKS {
             let stat = match statat(parent, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
-                Err(Errno::NOENT) => return self.vanish(&path, observer),
+                Err(Errno::NOENT) => return self.vanish(&path),
                 Err(errno) => {
                     let file = self.file(&path);
-                    return self.fail(&path, "read the metadata of", file, errno.into(), observer);
+                    return self.fail(&path, "read the metadata of", file, errno.into());
                 }
             };
             if !is_directory(&stat) {
-                return self.visit_file(parent, path, stat, observer);
+                return self.visit_file(parent, path, stat);
             }
-            if let Entered::Found(found) = self.enter(parent, &path, stat, observer) {
+            if let Entered::Found(found) = self.enter(parent, &path, stat) {
                 return found;
             }
         }
         let file = self.file(&path);
-        self.fail(&path, "open", file, Errno::NOTDIR.into(), observer)
+        self.fail(&path, "open", file, Errno::NOTDIR.into())
     }
 
-    fn visit_file(
-        &mut self,
-        parent: &Arc<OwnedFd>,
-        path: MemberPath,
-        stat: Stat,
-        observer: &mut dyn Observer,
-    ) -> Option<Found> {
+    fn visit_file(&mut self, parent: &Arc<OwnedFd>, path: MemberPath, stat: Stat) -> Option<Found> {
         let id = Id::of(&stat);
         let reason = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Socket => Some(LeftOut::Socket),
@@ -333,30 +373,24 @@ impl Walk {
             _ => None,
         };
         match reason {
-            Some(reason) => self.leave_out(&path, reason, observer),
+            Some(reason) => self.leave_out(&path, reason),
             None => Some(self.found(Some(parent.clone()), path, stat)),
         }
     }
 
-    fn enter(
-        &mut self,
-        parent: &Arc<OwnedFd>,
-        path: &MemberPath,
-        stat: Stat,
-        observer: &mut dyn Observer,
-    ) -> Entered {
+    fn enter(&mut self, parent: &Arc<OwnedFd>, path: &MemberPath, stat: Stat) -> Entered {
         let place = || Some(parent.clone());
         if self.is_elsewhere(&stat) {
-            self.leave_out(path, LeftOut::OtherFileSystem, observer);
+            self.leave_out(path, LeftOut::OtherFileSystem);
             let found = self.found(place(), path.clone(), stat);
             return Entered::Found(Some(Found { partial: true, ..found }));
         }
         match open_directory(parent, path.file_name()) {
             Ok(handle) => {
-                let found = self.descend(place(), handle, stat, path.clone(), observer);
+                let found = self.descend(place(), handle, stat, path.clone());
                 Entered::Found(Some(found))
             }
-            Err(Errno::NOENT) => Entered::Found(self.vanish(path, observer)),
+            Err(Errno::NOENT) => Entered::Found(self.vanish(path)),
             Err(Errno::NOTDIR | Errno::LOOP) => Entered::Changed,
             Err(errno) => {
                 let found = self.found(place(), path.clone(), stat);
@@ -372,14 +406,13 @@ impl Walk {
         handle: OwnedFd,
         stat: Stat,
         path: MemberPath,
-        observer: &mut dyn Observer,
     ) -> Found {
         let handle = Arc::new(handle);
         let (stat, unsearchable) = stat_directory(&handle).unwrap_or((stat, None));
         let mut found = Found { itself: Some(handle.clone()), ..self.found(parent, path, stat) };
         // Opening can mount what was not there when it was looked at.
         if self.is_elsewhere(&stat) {
-            self.leave_out(&found.path, LeftOut::OtherFileSystem, observer);
+            self.leave_out(&found.path, LeftOut::OtherFileSystem);
             found.partial = true;
             return found;
         }
@@ -387,7 +420,7 @@ impl Walk {
             found.lost = unsearchable;
             return found;
         }
-        let (names, partial, error) = self.read_names(&found.path, &handle, observer);
+        let (names, partial, error) = self.read_names(&found.path, &handle);
         (found.partial, found.lost) = (partial, error);
         self.push(handle, Id::of(&stat), &found.path, names);
         found
@@ -397,7 +430,6 @@ impl Walk {
         &mut self,
         path: &MemberPath,
         handle: &OwnedFd,
-        observer: &mut dyn Observer,
     ) -> (NameList, bool, Option<io::Error>) {
         let options = &self.options;
         let (mut names, error) =
@@ -413,7 +445,7 @@ impl Walk {
             None
         };
         if let Some(reason) = tag {
-            self.leave_out(path, reason, observer);
+            self.leave_out(path, reason);
         }
         let partial = tag.is_some() || names.any_left_out();
         (names, partial, error)
@@ -434,7 +466,7 @@ impl Walk {
     }
 
     /// Goes back up from a directory whose names were all taken.
-    fn leave(&mut self, observer: &mut dyn Observer) {
+    fn leave(&mut self) {
         let mut child = self.stack.pop().and_then(|frame| frame.handle);
         while let Some(frame) = self.stack.last() {
             self.path.truncate(frame.path_len);
@@ -448,7 +480,7 @@ impl Walk {
                     }
                     return;
                 }
-                Err(errno) => self.abandon(errno, observer),
+                Err(errno) => self.abandon(errno),
             }
         }
     }
@@ -481,7 +513,7 @@ impl Walk {
     }
 
     /// Gives up the rest of a directory that is no longer where it was.
-    fn abandon(&mut self, errno: Errno, observer: &mut dyn Observer) {
+    fn abandon(&mut self, errno: Errno) {
         let rest = self.stack.pop().is_some_and(|frame| !frame.names.is_exhausted());
         if rest {
             let member = if self.path.is_empty() {
@@ -490,7 +522,7 @@ impl Walk {
                 MemberPath::new(self.path.clone())
             };
             let file = self.file(&member);
-            self.fail(&member, "go back to", file, errno.into(), observer);
+            self.fail(&member, "go back to", file, errno.into());
         }
     }
 
@@ -511,20 +543,15 @@ impl Walk {
         self.directory_path.join(OsStr::from_bytes(path.as_bytes()))
     }
 
-    fn leave_out(
-        &mut self,
-        path: &MemberPath,
-        reason: LeftOut,
-        observer: &mut dyn Observer,
-    ) -> Option<Found> {
-        self.left_out += 1;
-        observer.event(Event::LeftOut { path, reason });
+    fn leave_out(&mut self, path: &MemberPath, reason: LeftOut) -> Option<Found> {
+        self.tally.left_out += 1;
+        self.notes.push(Note::LeftOut { path: path.clone(), reason });
         None
     }
 
-    fn vanish(&mut self, path: &MemberPath, observer: &mut dyn Observer) -> Option<Found> {
-        self.vanished += 1;
-        observer.event(Event::Warning { path, warning: &Warning::Vanished });
+    fn vanish(&mut self, path: &MemberPath) -> Option<Found> {
+        self.tally.vanished += 1;
+        self.notes.push(Note::Vanished { path: path.clone() });
         None
     }
 
@@ -534,13 +561,12 @@ impl Walk {
         op: &'static str,
         file: PathBuf,
         source: io::Error,
-        observer: &mut dyn Observer,
     ) -> Option<Found> {
-        self.failed += 1;
+        self.tally.failed += 1;
         // Directories that are given up one after the other are within each other.
         self.missed = Some(path.clone());
-        let error = &Error::Io { op, path: file, source };
-        observer.event(Event::Failed { path, error });
+        let error = Error::Io { op, path: file, source };
+        self.notes.push(Note::Failed { path: path.clone(), error });
         None
     }
 }

@@ -68,7 +68,7 @@ pub fn send_classic<R: Read, W: Write>(
     }
     client.output.number(0)?;
     client.output.flush()?;
-    client.report.sent.add_walk(&walk);
+    client.report.sent.add_walk(walk.tally());
     Ok(client.report)
 }
 

@@ -15,7 +15,7 @@ use crate::path::{MemberPath, SafePath};
 use crate::remote::WINDOW;
 use crate::remote::known::SEVERAL;
 use crate::remote::message::ServerHello;
-use crate::source::{Found, Step, Walk, ctime};
+use crate::source::{Found, Step, Tally, Walk, ctime};
 
 /// When an offer is full: bytes of lines, directories that it keeps open.
 const BATCH_BYTES: u64 = 32 << 10;
@@ -75,8 +75,8 @@ impl Offers {
         }
     }
 
-    pub(super) fn walk(&self) -> &Walk {
-        &self.walk
+    pub(super) fn walked(&self) -> Tally {
+        self.walk.tally()
     }
 
     /// Returns how many entries were offered.
