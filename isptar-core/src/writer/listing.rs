@@ -16,8 +16,10 @@ use crate::limits::Limits;
 use crate::path::MemberPath;
 use crate::run::Line;
 
-/// Level at which listing, tables and archive info are packed, unless nothing is.
-pub(super) const LISTING_LEVEL: u8 = 6;
+/// Level at which listing, tables and archive info are packed, unless nothing is. Most of a listing are
+/// digests and numbers: level 6 makes that of 400,000 files 4 % smaller, in twice the time, which is a
+/// quarter of all that an increment takes in which nothing has changed.
+pub(super) const LISTING_LEVEL: u8 = 1;
 
 /// Bytes of text after which a listing block ends at the next line end.
 pub(super) const BLOCK_TEXT: usize = 256 << 10;
