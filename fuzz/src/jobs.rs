@@ -170,27 +170,32 @@ pub fn rewrite_archives(data: &[u8]) {
     }
     let verified = |archive: &Archive<Vec<u8>>| {
         let options = VerifyOptions::default();
-        verify(archive, &Selection::default(), &options, &mut ()).expect("nobody cancels")
+        let mut told = Told::default();
+        let report = verify(archive, &Selection::default(), &options, &mut told);
+        // Where hard links lead is no matter of single members.
+        told.damage.retain(|damage| !damage.contains("target of a hard link"));
+        (report.expect("nobody cancels"), told.damage)
     };
-    let is_good = verified(&newest).is_good();
+    let report = verified(&newest).0;
+    let is_good = report.is_good() && report.in_bases_unread == 0;
     let part = Part { name: b"part".to_vec(), archive: &newest };
     for check in [false, true] {
         let mut options = RewriteOptions::default();
         options.verify = check;
         let mut bytes = Vec::new();
         let merged = merge(&mut WriteSink::new(&mut bytes), &newest, 2, &options, &mut ());
-        assert!(!is_good || merged.is_ok(), "verify finds good what cannot be merged");
+        assert!(!is_good || merged.is_ok(), "verify finds good what cannot be merged: {merged:?}");
         if merged.is_ok() && (is_good || check) {
             let merged = open(bytes).expect("was written");
-            let report = verified(&merged);
-            assert!(report.damaged == 0 && (!is_good || report.is_good()), "{report:?}");
+            let (report, damage) = verified(&merged);
+            assert!(damage.is_empty() && (!is_good || report.is_good()), "{damage:?}");
         }
         let mut bytes = Vec::new();
         let sink = &mut WriteSink::new(&mut bytes);
         let merged = merge_parts(sink, std::slice::from_ref(&part), &options, &mut ());
         if merged.is_ok() && (is_good || check) {
-            let report = verified(&open(bytes).expect("was written"));
-            assert_eq!(report.damaged, 0, "{report:?}");
+            let (_, damage) = verified(&open(bytes).expect("was written"));
+            assert!(damage.is_empty(), "{damage:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::io::{RangeReader, ReadAt};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::pack::Details;
-use crate::verify::{Scope, check_claims, corrupt};
+use crate::verify::{Scope, check_claims, check_metadata, corrupt};
 use crate::writer::Put;
 
 /// Packed bytes that are read at once.
@@ -122,6 +122,9 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             return self.hold(depth, entry);
         }
         if entry.chunks.is_some() {
+            if depth > 0 {
+                self.adopt_names_of_chunked(depth, &mut entry)?;
+            }
             let (source, range) = (self.source(depth)?, entry.claimed_range());
             source.end = range.end;
             if let Some(location) = &mut entry.location {
@@ -131,7 +134,7 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             self.count(&entry, observer);
             return Ok(());
         }
-        if self.read_alone(depth, &entry).map_err(placed)? {
+        if self.read_alone(depth, &mut entry).map_err(placed)? {
             let copied = writer.push(entry, &self.stream)?;
             self.count(&copied, observer);
             return Ok(());
@@ -261,7 +264,7 @@ impl<'a, R: ReadAt> Copier<'a, R> {
     }
 
     /// Reads the stream of a member that should be alone in it; returns whether it says so.
-    fn read_alone(&mut self, depth: u32, entry: &Entry) -> Result<bool> {
+    fn read_alone(&mut self, depth: u32, entry: &mut Entry) -> Result<bool> {
         let range = entry.claimed_range();
         let len = range.end - range.start;
         let zoffset = entry.location.map_or(0, |location| location.zoffset);
@@ -275,15 +278,27 @@ impl<'a, R: ReadAt> Copier<'a, R> {
         read?;
         let real = self.stream.last_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes));
         let begins = self.stream.starts_with(&gzip::HEAD) && self.stream.len() > gzip::HEAD.len();
-        Ok(begins && self.tar_len(entry) == Some(u64::from(real)))
+        Ok(begins && self.tar_len(depth, entry) == Some(u64::from(real)))
+    }
+
+    /// Takes over the names of owners from the headers of a member of several streams.
+    fn adopt_names_of_chunked(&mut self, depth: u32, entry: &mut Entry) -> Result<()> {
+        let archive = self.archive;
+        let source = self.source(depth)?;
+        let (run, last) = (Arc::clone(&source.run), source.member.take());
+        let member = source.archive.next_member_of(&run, last, entry);
+        let member = member.map_err(|error| archive.placed(depth, error))?;
+        adopt_names(entry, member.header());
+        self.source(depth)?.member = Some(member);
+        Ok(())
     }
 
     /// Returns how long the tar of the member is whose stream is at hand: by its entry where that
     /// spells all of its headers, else by the headers.
-    fn tar_len(&mut self, entry: &Entry) -> Option<u64> {
+    fn tar_len(&mut self, depth: u32, entry: &mut Entry) -> Option<u64> {
         let is_sparse = matches!(entry.digest, Some(Digest::Stored(_)));
-        if entry.xattr.is_some() || is_sparse {
-            return self.tar_len_of_stream(entry);
+        if entry.xattr.is_some() || is_sparse || depth > 0 {
+            return self.tar_len_of_stream(depth, entry);
         }
         self.headers.clear();
         header_of(entry).encode(&self.limits, &mut self.headers).ok()?;
@@ -291,13 +306,16 @@ impl<'a, R: ReadAt> Copier<'a, R> {
         Some((self.headers.len() as u64).saturating_add(data).saturating_add(padding(data)))
     }
 
-    fn tar_len_of_stream(&mut self, entry: &Entry) -> Option<u64> {
+    fn tar_len_of_stream(&mut self, depth: u32, entry: &mut Entry) -> Option<u64> {
         self.unpacker.reset();
         let mut blocks = Front { unpacker: &mut self.unpacker, rest: &self.stream, read: 0 };
         let Found::Member(found) = assemble::read_headers(&mut blocks, &self.limits).ok()? else {
             return None;
         };
         check_agreement(&found.header, entry).ok()?;
+        if depth > 0 {
+            adopt_names(entry, &found.header);
+        }
         let data = found.stored;
         Some(blocks.read.saturating_add(data).saturating_add(padding(data)))
     }
@@ -315,6 +333,12 @@ impl<'a, R: ReadAt> Copier<'a, R> {
             let (run, last) = (Arc::clone(&source.run), source.member.take());
             let mut member = source.archive.next_member_of(&run, last, entry)?;
             while member.next_piece()?.is_some() {}
+            if depth > 0 {
+                adopt_names(entry, member.header());
+            }
+            if self.verify {
+                check_metadata(member.header(), entry).map_err(|kind| corrupt(entry, kind))?;
+            }
             let is_chunked = entry.chunks.is_some();
             if let Some(form) = member.check_form()?.filter(|_| !is_chunked) {
                 let start = usize::try_from(location.zoffset).unwrap_or(usize::MAX);
@@ -367,6 +391,16 @@ impl Unit {
             && last.is_some_and(|last| {
                 last.claimed_range() == entry.claimed_range() && place(last) < place(entry)
             })
+    }
+}
+
+/// Has the entry of a member from a base say the owners that its header names: in an archive of its
+/// own they must agree, and the entry has the names of today for the same numbers.
+fn adopt_names(entry: &mut Entry, header: &MemberHeader) {
+    for (name, then) in [(&mut entry.user, &header.user), (&mut entry.group, &header.group)] {
+        if !then.is_empty() {
+            name.clone_from(then);
+        }
     }
 }
 

@@ -137,6 +137,40 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_whose_name_has_changed_since_is_no_damage() {
+        let (mut base, mut newest) = (Vec::new(), Vec::new());
+        let options = WriterOptions::default();
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut base), &options).unwrap();
+        let mut entries = Vec::new();
+        for (name, size) in [("big", 3 << 20), ("small", 3)] {
+            let mut header = MemberHeader::new(name, Kind::File { size });
+            (header.user, header.uid) = (b"bob".to_vec(), 7);
+            let data = std::io::Read::take(std::io::repeat(7), size);
+            entries.push(writer.append(&header, Details::default(), data).unwrap());
+        }
+        let (_, written) = writer.finish().unwrap();
+        let mut writer = ArchiveWriter::new(WriteSink::new(&mut newest), &options).unwrap();
+        writer.set_bases(vec![Base { depth: 1, identity: written.identity, name: b"b".to_vec() }]);
+        for mut entry in entries {
+            entry.location.as_mut().unwrap().depth = 1;
+            entry.user = b"robert".to_vec();
+            writer.put_entry(&entry).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut newest = Archive::open(newest).unwrap();
+        attach_chain(&mut newest, vec![Archive::open(base).unwrap()]).unwrap();
+        for verifying in [false, true] {
+            let mut bytes = Vec::new();
+            let options = RewriteOptions { verify: verifying, ..RewriteOptions::default() };
+            merge(&mut WriteSink::new(&mut bytes), &newest, 2, &options, &mut ()).unwrap();
+            let merged = Archive::open(bytes).unwrap();
+            let all = Selection::default();
+            let report = verify(&merged, &all, &VerifyOptions::default(), &mut ()).unwrap();
+            assert!(report.is_good(), "{report:?}");
+        }
+    }
+
+    #[test]
     fn a_depth_that_no_base_has_is_not_merged() {
         let [_, newest] = lost();
         let newest = Archive::open(newest).unwrap();
