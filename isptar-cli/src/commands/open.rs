@@ -86,7 +86,7 @@ impl SourceArgs {
         self.limits.limits()
     }
 
-    /// Returns how an archive is opened that has no bases.
+    /// Returns how an archive is opened whose bases are not read.
     pub(crate) fn alone(&self) -> OpenArgs {
         OpenArgs { bases: Vec::new(), source: self.clone() }
     }

@@ -9,6 +9,7 @@ use isptar_core::rewrite::reslice;
 use super::open::SourceArgs;
 use super::slices::SliceArgs;
 use super::store;
+use crate::bases;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
@@ -71,6 +72,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
 fn job(args: &Args, reporter: &mut Reporter<'_>, ui: &Ui) -> Result<Written, Failure> {
     let archive = input::open_listed(&args.archive, &args.open.alone())?;
     store::spare(args.output(), std::slice::from_ref(&args.archive))?;
+    bases::spare_bases(&archive, args.output())?;
     let mut sink = args.slices.sink(args.output(), ui)?;
     Ok(reslice(&archive, &mut *sink, reporter)?)
 }

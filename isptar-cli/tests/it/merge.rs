@@ -188,6 +188,7 @@ fn a_base_is_not_written_over() {
         &["merge", "-o", "inc1.tar.gz", "inc2.tar.gz"],
         &["merge", "--parts", "-o", "full.tar.gz", "inc1.tar.gz"],
         &["isolate", "inc2.tar.gz", "full.tar.gz"],
+        &["reslice", "inc2.tar.gz", "--join", "-o", "full.tar.gz"],
     ] {
         let done = world.run(args).with_status(2);
         assert!(done.err.contains("which will be written, is the same file"), "{}", done.err);

@@ -45,7 +45,7 @@ pub(crate) trait Layout {
     ///
     /// # Errors
     ///
-    /// [`Error::LongChain`](crate::Error::LongChain) for more than readers take.
+    /// [`Error::LongChain`] for more than readers take.
     fn set_bases(&mut self, bases: Vec<Base>) -> Result<()>;
 
     /// Records entries that have no bytes here, and whose names every reader takes.
