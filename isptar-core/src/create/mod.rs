@@ -273,6 +273,7 @@ fn fill(
     let worker = || Worker::new(options);
     let base = extras.base.take();
     // With a base the walk is most of the work. Hooks and supplies have their turns between its steps.
+    let walk = Box::new(walk);
     let ahead = base.is_some() && extras.is_empty() && drive::has_room_ahead(options);
     thread::scope(|scope| {
         let steps = if ahead { Steps::ahead(walk, scope) } else { Steps::Here(walk) };

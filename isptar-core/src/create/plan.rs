@@ -44,8 +44,9 @@ pub fn plan_with(
     observer: &mut dyn Observer,
 ) -> Result<CreateReport> {
     let changes = Changes::new(extras.base.take(), options);
+    let walk = Walk::new(&options.directory, paths, options.source(Vec::new()))?;
     let plan = Plan {
-        steps: Steps::Here(Walk::new(&options.directory, paths, options.source(Vec::new()))?),
+        steps: Steps::Here(Box::new(walk)),
         items: Items::new(options),
         report: CreateReport::default(),
         agenda: Agenda::new(extras),

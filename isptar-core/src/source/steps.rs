@@ -19,7 +19,7 @@ const BATCHES: usize = 4;
 #[derive(Debug)]
 pub(crate) enum Steps {
     /// Each is taken when it is asked for.
-    Here(Walk),
+    Here(Box<Walk>),
     /// A thread takes them ahead.
     Ahead(Ahead),
 }
@@ -47,7 +47,7 @@ impl Steps {
 
     /// Lets a thread take the steps, which ends when it is left alone; without one, if the system has
     /// none.
-    pub(crate) fn ahead<'scope>(walk: Walk, scope: &'scope Scope<'scope, '_>) -> Self {
+    pub(crate) fn ahead<'scope>(walk: Box<Walk>, scope: &'scope Scope<'scope, '_>) -> Self {
         // Handed over when there is somebody to take it.
         let (hand, walks) = channel();
         let (sender, batches) = sync_channel(BATCHES);
@@ -112,7 +112,7 @@ impl Ahead {
 }
 
 /// Takes all steps of a walk, until there are no more or nobody waits for them.
-fn take_all(mut walk: Walk, sender: &SyncSender<Batch>) {
+fn take_all(mut walk: Box<Walk>, sender: &SyncSender<Batch>) {
     let mut is_ended = false;
     while !is_ended {
         let mut batch = Batch::default();
