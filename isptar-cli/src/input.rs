@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use isptar_core::io::archive_of_slice;
 use isptar_core::path::printable;
 use isptar_core::verify::Wreck;
-use isptar_core::{Archive, Error, RangeReader, ReadAt, SliceSet, TarReader};
+use isptar_core::{Archive, Error, RangeReader, ReadAt, Remark, SliceSet, TarReader};
 
 use crate::bases::Finder;
 use crate::commands::open::OpenArgs;
@@ -93,7 +93,10 @@ pub(crate) fn check_end(tar: &Foreign, path: &Path, ui: &Ui) -> Exit {
     let mut exit = Exit::Good;
     for remark in tar.remarks() {
         ui.warning(&format!("{}: {remark}", shown(path)));
-        exit = Exit::Warnings;
+        exit = exit.max(match remark {
+            Remark::InBases { .. } => Exit::Base,
+            _ => Exit::Warnings,
+        });
     }
     if tar.members() == 0 && tar.damage().is_some() {
         // Nothing says that it is an archive.

@@ -226,6 +226,17 @@ fn a_listing_is_not_saved_over_what_the_archive_needs() {
 }
 
 #[test]
+fn an_increment_from_a_pipe_is_not_taken_for_all() {
+    let world = chained();
+    for command in ["extract - -C out", "verify -", "ls -"] {
+        let done = world.script(&format!("$ISPTAR {command} < inc.tgz")).with_status(5);
+        assert!(done.err.contains("standard input: 2 of its entries are in bases"), "{}", done.err);
+    }
+    assert_eq!(world.names("out/tree/d"), ["b"]);
+    world.script("$ISPTAR extract - -C out < full.tgz").with_status(0);
+}
+
+#[test]
 fn delete_keeps_the_archive_and_is_told_beforehand() {
     let world = World::new();
     world.file("tree/a", b"a");

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{PIECE, TarReader, in_tar};
+use super::{PIECE, Remark, TarReader, in_tar};
 use crate::error::{Error, FormatError, Result};
 use crate::format::INFO_NAME;
 use crate::format::entry::{Dialect, Entry};
@@ -79,6 +79,9 @@ impl<R: Read> TarReader<R> {
 
     /// Compares the members that were met with those that the listing names.
     fn check_tally(&mut self) -> Result<()> {
+        if self.in_bases > 0 {
+            self.remark(Remark::InBases { members: self.in_bases });
+        }
         let (met, listed) = (self.met.count(), self.listed.count());
         let kind = if self.damage.is_some() {
             // What is missing was told.
@@ -97,8 +100,10 @@ impl<R: Read> TarReader<R> {
     fn read_entry(&mut self, line: &[u8]) -> Result<()> {
         let entry = Entry::parse(line, Dialect::Isptar, &self.limits);
         let entry = entry.map_err(|kind| in_tar(kind, self.input.position))?;
-        if entry.location.is_some_and(|location| location.depth == 0) {
-            self.listed.add(&entry.path, &entry.kind);
+        match entry.location {
+            Some(location) if location.depth > 0 => self.in_bases += 1,
+            Some(_) => self.listed.add(&entry.path, &entry.kind),
+            None => {}
         }
         if entry.lost.is_some() && entry.location.is_none() {
             // They are kept to the end, where they are told.

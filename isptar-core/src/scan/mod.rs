@@ -76,6 +76,8 @@ pub struct TarReader<R> {
     /// What was met, and what the listing says, of an archive of ours.
     met: Tally,
     listed: Tally,
+    /// How many members the listing has elsewhere.
+    in_bases: u64,
 }
 
 /// What the last error of a [`TarReader`] is about.
@@ -104,6 +106,12 @@ pub enum Remark {
     GlobalIgnored {
         /// Its key, non-printing bytes escaped.
         key: String,
+    },
+    /// It is an incremental archive of ours, whose bases are found only by its listing.
+    #[error("{members} of its entries are in bases, which are not found from front to back")]
+    InBases {
+        /// How many members are not here.
+        members: u64,
     },
     /// Something stands behind the end of the tar.
     #[error("what stands behind the end of the tar was not read, from byte {offset}")]
@@ -140,6 +148,7 @@ impl<R: Read> TarReader<R> {
             lost_len: 0,
             met: Tally::default(),
             listed: Tally::default(),
+            in_bases: 0,
         })
     }
 
