@@ -17,8 +17,8 @@
 //! What [`Extras`] bring has its turn between the files of the walk (`agenda`); before a hook is
 //! called, all jobs are done. Content of unknown length is packed by chunks into an unlinked file,
 //! and copied from there when its headers can be written (`supply`). With a base, `changes` goes
-//! through its listing beside the walk: what did not change is handed on as lines, many at a time,
-//! and nothing of it is opened.
+//! through its listing beside the walk, which goes ahead on a thread of its own: what did not change
+//! is handed on as lines, many at a time, and nothing of it is opened.
 
 mod agenda;
 mod batch;
