@@ -1,5 +1,8 @@
 //! The walk: one thing after the other, in listing order.
 
+mod stack;
+mod step;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
@@ -12,17 +15,16 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
 use super::SourceOptions;
-use super::directory::{NameList, open_directory, open_place, open_quietly, stat_directory};
+use super::directory::{NameList, open_directory, open_quietly, stat_directory};
 use super::found::Found;
 use super::given::{Given, arrange};
 use super::tag::{CACHE_TAG, is_cache, is_listing_name, is_restored_listing};
 use crate::error::{Error, Result};
-use crate::observe::{Event, LeftOut, Observer, Warning};
+use crate::observe::{LeftOut, Observer};
 use crate::path::MemberPath;
 
-/// How many directories on the way down are kept open; at least 2. The others are opened again,
-/// and found to be the same, when the walk comes back to them.
-const MAX_HANDLES: usize = 6;
+use stack::{Frame, Id};
+pub(crate) use step::{Note, Step, Tally};
 
 /// How often something is looked at again that changes between two looks.
 const LOOKS: usize = 3;
@@ -30,7 +32,8 @@ const LOOKS: usize = 3;
 /// Walks through a tree by directory handles and finds what is there, in listing order.
 ///
 /// Patterns, tags, file systems and own files are seen to: what is left out is told to the
-/// observer as [`Event::LeftOut`], and what cannot be looked at as [`Event::Failed`].
+/// observer as [`Event::LeftOut`](crate::Event::LeftOut), and what cannot be looked at as
+/// [`Event::Failed`](crate::Event::Failed).
 #[derive(Debug)]
 pub struct Walk {
     options: SourceOptions,
@@ -50,73 +53,6 @@ pub struct Walk {
     missed: Option<MemberPath>,
     /// What is to be told.
     notes: Vec<Note>,
-}
-
-/// Something that the walk has to tell.
-#[derive(Debug)]
-pub(crate) enum Note {
-    LeftOut { path: MemberPath, reason: LeftOut },
-    Vanished { path: MemberPath },
-    Failed { path: MemberPath, error: Error },
-}
-
-/// How many things the walk did not find.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
-    pub(crate) left_out: u64,
-    pub(crate) failed: u64,
-    pub(crate) vanished: u64,
-}
-
-impl Note {
-    pub(crate) fn tell(&self, observer: &mut dyn Observer) {
-        observer.event(match self {
-            Self::LeftOut { path, reason } => Event::LeftOut { path, reason: *reason },
-            Self::Vanished { path } => Event::Warning { path, warning: &Warning::Vanished },
-            Self::Failed { path, error } => Event::Failed { path, error },
-        });
-    }
-}
-
-/// What the walk came to.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// A thing.
-    Found(Found),
-    /// Something that cannot be looked at, which was told. There may be more within it: of a
-    /// directory, what comes after what was found last.
-    Missed(MemberPath),
-    /// Nothing that is to be archived.
-    Nothing,
-    /// The end.
-    End,
-}
-
-impl Step {
-    /// Returns whether it found a directory.
-    pub(crate) fn is_directory(&self) -> bool {
-        matches!(self, Self::Found(found) if found.file_type() == FileType::Directory)
-    }
-}
-
-/// A directory that the walk is in.
-#[derive(Debug)]
-struct Frame {
-    handle: Option<Arc<OwnedFd>>,
-    id: Id,
-    /// Length of its member name, which is the beginning of [`Walk::path`].
-    path_len: usize,
-    names: NameList,
-}
-
-/// Device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Id(u64, u64);
-
-impl Id {
-    fn of(stat: &Stat) -> Self {
-        Self(stat.st_dev, stat.st_ino)
-    }
 }
 
 /// What comes of opening a directory that was found.
@@ -451,81 +387,6 @@ impl Walk {
         (names, partial, error)
     }
 
-    fn push(&mut self, handle: Arc<OwnedFd>, id: Id, path: &MemberPath, names: NameList) {
-        self.path.clear();
-        if !path.is_root() {
-            self.path.extend_from_slice(path.as_bytes());
-        }
-        // The first one stays open: from there every other can be found again by names.
-        let far = self.stack.len().checked_sub(MAX_HANDLES - 1).filter(|&index| index > 0);
-        if let Some(frame) = far.and_then(|index| self.stack.get_mut(index)) {
-            frame.handle = None;
-        }
-        let path_len = self.path.len();
-        self.stack.push(Frame { handle: Some(handle), id, path_len, names });
-    }
-
-    /// Goes back up from a directory whose names were all taken.
-    fn leave(&mut self) {
-        let mut child = self.stack.pop().and_then(|frame| frame.handle);
-        while let Some(frame) = self.stack.last() {
-            self.path.truncate(frame.path_len);
-            if frame.handle.is_some() {
-                return;
-            }
-            match self.reopen(child.take()) {
-                Ok(handle) => {
-                    if let Some(frame) = self.stack.last_mut() {
-                        frame.handle = Some(Arc::new(handle));
-                    }
-                    return;
-                }
-                Err(errno) => self.abandon(errno),
-            }
-        }
-    }
-
-    /// Opens the last directory on the stack again, best from its child.
-    fn reopen(&self, child: Option<Arc<OwnedFd>>) -> Result<OwnedFd, Errno> {
-        let frame = self.stack.last().ok_or(Errno::STALE)?;
-        let above = child.and_then(|child| open_place(child, b"..").ok());
-        if let Some(handle) = above.filter(|handle| is_same(handle, frame.id)) {
-            return Ok(handle);
-        }
-        let open = self.stack.iter().rposition(|frame| frame.handle.is_some());
-        let below = open.and_then(|index| self.stack.get(index..)).unwrap_or_default();
-        let mut handle: Option<OwnedFd> = None;
-        for pair in below.windows(2) {
-            let [upper, lower] = pair else { continue };
-            let name = self.path.get(upper.path_len..lower.path_len).unwrap_or_default();
-            let name = name.strip_prefix(b"/").unwrap_or(name);
-            let next = match (&handle, &upper.handle) {
-                (Some(handle), _) => open_place(handle, name)?,
-                (None, Some(handle)) => open_place(handle, name)?,
-                (None, None) => return Err(Errno::STALE),
-            };
-            if !is_same(&next, lower.id) {
-                return Err(Errno::STALE);
-            }
-            handle = Some(next);
-        }
-        handle.ok_or(Errno::STALE)
-    }
-
-    /// Gives up the rest of a directory that is no longer where it was.
-    fn abandon(&mut self, errno: Errno) {
-        let rest = self.stack.pop().is_some_and(|frame| !frame.names.is_exhausted());
-        if rest {
-            let member = if self.path.is_empty() {
-                MemberPath::from(".")
-            } else {
-                MemberPath::new(self.path.clone())
-            };
-            let file = self.file(&member);
-            self.fail(&member, "go back to", file, errno.into());
-        }
-    }
-
     fn found(&self, parent: Option<Arc<OwnedFd>>, path: MemberPath, stat: Stat) -> Found {
         let wants_xattrs = self.options.xattrs;
         Found { path, stat, partial: false, lost: None, parent, itself: None, wants_xattrs }
@@ -619,10 +480,6 @@ fn join(directory: &[u8], name: &[u8]) -> MemberPath {
 
 fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-fn is_same(handle: &OwnedFd, id: Id) -> bool {
-    rustix::fs::fstat(handle).is_ok_and(|stat| Id::of(&stat) == id)
 }
 
 #[cfg(test)]

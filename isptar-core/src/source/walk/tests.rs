@@ -1,7 +1,10 @@
 //! Tests of the walk.
 
+use super::stack::MAX_HANDLES;
 use super::*;
+use crate::observe::Event;
 use crate::select::Patterns;
+use crate::source::directory::open_place;
 use rustix::fs::{mkdirat, mknodat};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
