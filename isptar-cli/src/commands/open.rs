@@ -40,7 +40,8 @@ pub(crate) struct SourceArgs {
         display_order = 82
     )]
     fetch_retries: u32,
-    /// Keep the slices that were fetched, up to five at a time, in DIR [default: that of the system]
+    /// Keep the slices that were fetched, up to five at a time as there is room, in DIR [default: that of
+    /// the system]
     #[arg(long, value_name = "DIR", requires = "fetch_slice", display_order = 83)]
     fetch_dir: Option<PathBuf>,
     /// Say how many slices there are, when the last one is not here

@@ -16,7 +16,7 @@ use crate::io::paths::open_regular;
 /// Most slices that are open at a time: threads read close to each other.
 const MOST_OPEN: usize = 16;
 
-/// Most slices that were fetched and are kept.
+/// Most slices that were fetched and are kept; fewer where there is no room for them.
 const MOST_FETCHED: usize = 4;
 
 /// Brings slices that are not here.
@@ -91,10 +91,12 @@ impl Files {
         Ok(None)
     }
 
-    /// Returns the open file of a slice; `check` looks at it when it was just opened.
+    /// Returns the open file of a slice that should have `len` bytes, as far as that is known;
+    /// `check` looks at it when it was just opened.
     pub(super) fn get(
         &self,
         number: u64,
+        len: u64,
         check: impl Fn(&File) -> io::Result<()>,
     ) -> io::Result<Arc<File>> {
         if let Some(file) = self.known(number) {
@@ -115,6 +117,7 @@ impl Files {
             let fault = SliceFault::NotFetched { reason: error.to_string() };
             io::Error::other(self.fault(number, fault))
         };
+        self.make_room(fetcher, len);
         let file = fetcher.fetch(&mut scratch, number, &self.names).map_err(not_fetched)?;
         check(&file)?;
         Ok(self.keep(number, file, true))
@@ -150,6 +153,16 @@ impl Files {
         file
     }
 
+    /// Lets go of slices that were fetched, the one used last at the end, until there is room for
+    /// one more.
+    fn make_room(&self, fetcher: &Fetcher, len: u64) {
+        while !fetcher.has_room(len) {
+            let mut open = lock(&self.open);
+            let Some(oldest) = open.iter().position(|other| other.fetched) else { return };
+            open.remove(oldest);
+        }
+    }
+
     /// Returns where a slice may be.
     fn places(&self, number: u64) -> impl Iterator<Item = PathBuf> + '_ {
         let pending = self.pending.as_ref().map(|_| self.names.pending(number));
@@ -174,6 +187,13 @@ impl Files {
 impl Fetcher {
     pub(super) fn new(fetch: Arc<dyn FetchSlice>, directory: PathBuf) -> Self {
         Self { fetch, directory, scratch: Mutex::default() }
+    }
+
+    /// Returns whether there is room for a file of `len` bytes.
+    fn has_room(&self, len: u64) -> bool {
+        // Where nobody can tell, whoever brings the slice will.
+        rustix::fs::statvfs(&self.directory)
+            .map_or(true, |found| found.f_bavail.saturating_mul(found.f_frsize) >= len)
     }
 
     /// Fetches a slice. Its file has no name any more when this returns, so its room is free again
@@ -202,4 +222,40 @@ impl Fetcher {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts what it is asked for.
+    #[derive(Debug, Default)]
+    struct Counting(Mutex<Vec<u64>>);
+
+    impl FetchSlice for Counting {
+        fn fetch(&self, number: u64, _name: &Path, to: &Path) -> io::Result<()> {
+            lock(&self.0).push(number);
+            std::fs::write(to, "bytes")
+        }
+    }
+
+    #[test]
+    fn what_was_fetched_makes_room_for_what_is_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let fetch = Arc::new(Counting::default());
+        let fetcher = Fetcher::new(fetch.clone(), directory.path().into());
+        let names = SliceNames::new(directory.path().join("a.tgz"));
+        let files = Files::new(names, None, Some(fetcher));
+        let get = |number, len| files.get(number, len, |_| Ok(())).unwrap();
+        for number in [1, 2, 1, 2] {
+            get(number, 5);
+        }
+        assert_eq!(*lock(&fetch.0), [1, 2]);
+        // No file system has room for this one, and it is asked for all the same.
+        get(3, u64::MAX);
+        for number in [3, 1, 2] {
+            get(number, 5);
+        }
+        assert_eq!(*lock(&fetch.0), [1, 2, 3, 1, 2]);
+    }
 }

@@ -113,7 +113,7 @@ impl SliceSet {
         }
         let mut tail = None;
         if lengths.contains(&None) {
-            let file = files.get(count, |_| Ok(())).map_err(|error| Error::input(0, error))?;
+            let file = files.get(count, 0, |_| Ok(())).map_err(|error| Error::input(0, error))?;
             let len = ReadAt::size(&*file).map_err(|error| Error::input(0, error))?;
             lengths.last_mut().map(|last| last.replace(len));
             tail = tail::read(&*file)?;
@@ -298,7 +298,7 @@ impl ReadAt for SliceSet {
         let left = usize::try_from(place.len - within).unwrap_or(usize::MAX);
         let len = buf.len().min(left);
         let expected = self.expected.get().map_or(&[][..], Vec::as_slice);
-        let file = self.files.get(number, |file| self.check(expected, number, file))?;
+        let file = self.files.get(number, place.len, |file| self.check(expected, number, file))?;
         match ReadAt::read_at(&*file, &mut buf[..len], within)? {
             // It is shorter than it was: what comes behind it is no continuation.
             0 => {
