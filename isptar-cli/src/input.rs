@@ -304,7 +304,8 @@ pub(crate) fn open_slices(
             let text = "no slice is here: --slices N must say how many there are to be fetched";
             Err(Failure::Usage(text))
         }
-        Err(Error::Io { source, .. }) => Err(failed(path)(source)),
+        Err(Error::Io { source, path: of, .. }) if of == path => Err(failed(path)(source)),
+        // It may be about the commit file, or a slice.
         Err(error) => Err(error.into()),
     }
 }

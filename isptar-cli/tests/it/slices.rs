@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::support::{Done, World, have};
 use crate::tree::noise;
 
@@ -135,7 +137,7 @@ fn slices_that_are_missing_or_wrong_are_named() {
         slices(&world, ".").into_iter().map(|name| (name.clone(), world.read(&name))).collect();
     let bytes = |number: usize| keep[number - 1].1.clone();
     let remove = |name: &str| fs::remove_file(world.path(name)).unwrap();
-    let cases: [(&dyn Fn(), &str); 7] = [
+    let cases: [(&dyn Fn(), &str); 8] = [
         (&|| remove("a.tgz.part4"), "slice 4, a.tgz.part4, is missing"),
         (&|| world.file("a.tgz.part4", &bytes(4)[..500]), "part4, has 500 bytes, expected 20000"),
         (&|| world.file("a.tgz.part4", &bytes(7)), ": it is slice 7\n"),
@@ -148,6 +150,14 @@ fn slices_that_are_missing_or_wrong_are_named() {
                     .unwrap();
             },
             &format!("is the last of an archive of {count} slices"),
+        ),
+        (
+            &|| {
+                // It must not be waited for.
+                remove("a.tgz.part4");
+                mknodat(CWD, world.path("a.tgz.part4"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+            },
+            "slice 4, a.tgz.part4, cannot be opened: it is no regular file",
         ),
         (&|| world.file("a.tgz.part4", &[&bytes(4)[..], b"x"].concat()), "has 20001 bytes"),
     ];
@@ -297,7 +307,12 @@ fn a_program_that_fails_leaves_the_old_archive() {
     sliced(&world);
     let (old, names) = (joined(&world), world.names("."));
     world.file("in/tree/new", b"new");
-    for hook in ["false", "bash -c 'test {number} -lt 5'", "/no/such/program {path}"] {
+    for hook in [
+        "false",
+        "bash -c 'test {number} -lt 5'",
+        "truncate -s 100 {path}",
+        "/no/such/program {path}",
+    ] {
         let done = create(&world, &["--slice-size", "20000", "--on-slice", hook], "a.tgz");
         let done = done.with_status(8);
         assert!(done.err.contains("the program for slice "), "{}", done.err);

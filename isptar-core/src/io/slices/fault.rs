@@ -21,6 +21,15 @@ pub enum SliceFault {
     /// There is no such file.
     #[error("is missing")]
     Missing,
+    /// What has its name cannot be opened, or is no regular file.
+    #[error("cannot be opened: {reason}")]
+    NotOpened {
+        /// What was said about it.
+        reason: String,
+    },
+    /// The archive does not end with the slice before.
+    #[error("is missing, or the one before was cut")]
+    NoEnd,
     /// It is not here, and could not be brought.
     #[error("could not be fetched: {reason}")]
     NotFetched {

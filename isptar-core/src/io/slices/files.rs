@@ -177,7 +177,10 @@ impl Files {
             match open_regular(&path) {
                 Ok(file) => return Ok(Some(file)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let fault = SliceFault::NotOpened { reason: error.to_string() };
+                    return Err(io::Error::other(self.fault(number, fault)));
+                }
             }
         }
         Ok(None)

@@ -62,6 +62,7 @@ impl Running {
     }
 }
 
-fn failed(number: u64) -> impl FnOnce(io::Error) -> Error {
+/// Returns a function that tells what is wrong with the job on a slice.
+pub(super) fn failed(number: u64) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Hook { purpose: format!("for slice {number}"), source }
 }

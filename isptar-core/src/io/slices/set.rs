@@ -167,9 +167,9 @@ impl SliceSet {
         missing.map(|(number, _)| self.files.fault(number, SliceFault::Missing)).collect()
     }
 
-    /// Returns the slice behind those that there are, as missing: of an archive without an end.
+    /// Returns the slice behind those that there are as what an archive without an end lacks.
     pub fn next_missing(&self) -> SliceError {
-        self.files.fault(self.count() + 1, SliceFault::Missing)
+        self.files.fault(self.count() + 1, SliceFault::NoEnd)
     }
 
     /// Returns how many bytes of the last slice may be read without touching the one before.

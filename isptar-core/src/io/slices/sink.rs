@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 
 use super::MIN_SLICE_SIZE;
 use super::commit::{Commit, finish_interrupted, remove_if_there};
-use super::hook::{OnSlice, Running, SliceFile};
+use super::hook::{OnSlice, Running, SliceFile, failed as hook_failed};
 use super::names::{OwnNames, SliceNames, pending_sum_of};
 use crate::error::Result;
 use crate::io::lock::{Lock, output, sync_directory};
@@ -44,6 +44,8 @@ pub struct SliceSink {
     /// The slice that is being written, and its number.
     open: Option<File>,
     number: u64,
+    /// The lengths of those that are finished.
+    lengths: Vec<u64>,
     /// The job that is at work on the slice before.
     running: Option<Running>,
     hooked: bool,
@@ -82,6 +84,7 @@ impl SliceSink {
             own: vec![own],
             open: None,
             number: 1,
+            lengths: Vec::new(),
             running: None,
             mode: mode.map(|mode| mode & 0o777),
             leftover: false,
@@ -149,13 +152,18 @@ impl SliceSink {
         done
     }
 
-    /// Returns the slices that the job on them has taken away.
-    fn gone(&self, count: u64) -> Result<Vec<u64>> {
+    /// Returns the slices that the job on them has taken away; it may not change them.
+    fn gone(&self) -> Result<Vec<u64>> {
         let mut gone = Vec::new();
-        for number in 1..=count {
+        for (number, &len) in (1..).zip(&self.lengths) {
             let path = self.names.pending(number);
             match path.symlink_metadata() {
-                Ok(_) => {}
+                Ok(found) if found.is_file() && found.len() == len => {}
+                Ok(found) => {
+                    let left = found.len();
+                    let text = format!("it left {left} bytes in {}, of {len}", path.display());
+                    return Err(hook_failed(number)(io::Error::other(text)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound && self.hooked => {
                     gone.push(number);
                 }
@@ -185,6 +193,7 @@ impl Sink for SliceSink {
         let name = self.names.last_name(slice.number, count);
         self.write_sum(&name, slice)?;
         self.number += 1;
+        self.lengths.push(slice.len);
         self.hand_over(SliceFile {
             number: slice.number,
             is_last: slice.is_last,
@@ -199,7 +208,7 @@ impl Sink for SliceSink {
         self.settle()?;
         sync_directory(self.names.directory(), self.names.archive())?;
         let count = self.number - 1;
-        let (sums, gone) = (self.options.sums, self.gone(count)?);
+        let (sums, gone) = (self.options.sums, self.gone()?);
         let commit = Commit { count, identity: *identity, sums, gone };
         let written = commit.write(&self.names);
         // From here on the slices are the archive, whatever fails.
@@ -235,7 +244,8 @@ impl Drop for SliceSink {
 fn remove_temporaries(names: &SliceNames) -> Result<bool> {
     let failed = output("look for slices of", Some(names.archive()));
     let found = names.temporaries().map_err(failed)?;
-    found.iter().try_for_each(|path| remove_if_there(path))?;
+    // One that cannot be removed does not keep the others.
+    found.iter().map(|path| remove_if_there(path)).fold(Ok(()), Result::and)?;
     Ok(!found.is_empty())
 }
 
