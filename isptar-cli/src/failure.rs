@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use isptar_core::io::{SliceError, SliceFault};
+use isptar_core::path::printable;
 use isptar_core::remote::RemoteError;
-use isptar_core::{Error, MemberPath};
+use isptar_core::{Error, MemberPath, PartProblem};
 
 use crate::exit::Exit;
 use crate::input::shown;
@@ -230,6 +233,14 @@ pub(crate) fn hint(error: &Error) -> Option<Cow<'static, str>> {
     if let Some(raise) = error.raise() {
         return Some(limits::hint(raise).into());
     }
+    if let Error::Slice(SliceError {
+        fault: SliceFault::Unpublished { commit } | SliceFault::Identity { commit, .. },
+        ..
+    }) = error
+    {
+        let commit = printable(commit.as_os_str().as_bytes());
+        return Some(format!("to give up what was being published, remove {commit}").into());
+    }
     plain_hint(error).map(Cow::from)
 }
 
@@ -265,6 +276,9 @@ fn plain_hint(error: &Error) -> Option<&'static str> {
         Error::Slice(_) => Some(
             "slices lie beside each other, or --fetch-slice CMD brings those that are elsewhere",
         ),
+        Error::Part { problem: PartProblem::OfAnother(_), .. } => {
+            Some("isptar extract --part restores what is in it")
+        }
         Error::BadSource { .. } => Some("-C DIR says where relative paths begin"),
         Error::TooFewHandles { .. } => Some("ulimit -n raises the limit"),
         Error::NothingStored | Error::Supply { .. } => {

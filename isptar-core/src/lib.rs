@@ -33,7 +33,7 @@ pub use content::{Content, ContentReader, Piece};
 pub use convert::convert;
 pub use create::{CreateOptions, CreateReport, Extras, create, create_with, plan};
 pub use diff::{DiffOptions, DiffReport, Difference, Listing, diff_archives, diff_tree};
-pub use error::{BaseProblem, Error, FormatError, Result};
+pub use error::{BaseProblem, Error, FormatError, PartProblem, Result};
 pub use extract::{ExtractOptions, ExtractReport, Overwrite, extract, extract_sequential};
 pub use format::entry::{Chunks, ChunksRef, Digest, Entry, EntryRef, Kind, KindRef, Location};
 pub use format::member::{MemberHeader, Xattrs};

@@ -76,6 +76,7 @@ fn job(args: &Args, sinks: &mut Sinks<'_>) -> Result<(), Failure> {
             return Err(Error::NoPart { name: printable(wanted.as_bytes()) }.into());
         }
     }
+    parts.iter().filter(|part| args.wants(part)).try_for_each(PartInfo::check_file_name)?;
     for path in parts.iter().filter(|part| args.wants(part)).map(|part| args.path(part)) {
         bases::spare(&archive, &path)?;
     }

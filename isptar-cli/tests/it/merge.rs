@@ -67,6 +67,29 @@ fn parts_are_merged_and_split_again() {
 }
 
 #[test]
+fn parts_that_would_be_files_of_another_archive_are_not_written() {
+    let world = World::with_tree();
+    world.run(&["create", "-q", "one", "tree"]).with_status(0);
+    std::fs::create_dir(world.path("out")).unwrap();
+    for name in
+        ["x.isptar-partial", "x.part1", "x.part2~", "x.commit", "x.part1.sha256", "x.sha256"]
+    {
+        let part = format!("{name}=one");
+        let merge = ["merge", "-q", "--parts", "-o", "all", &part, "x=one"];
+        world.run(&merge).with_status(0);
+        let done = world.run(&["split", "all", "-C", "out"]).with_status(2);
+        let said = format!(
+            "part {name}: a file of this name would be taken for one that is beside the archive x\n"
+        );
+        assert!(done.err.contains(&said), "{}", done.err);
+        assert!(std::fs::read_dir(world.path("out")).unwrap().next().is_none(), "{name}");
+        world.run(&["ls", "--part", name, "all"]).with_status(0);
+    }
+    world.run(&["split", "-q", "all", "x", "-C", "out"]).with_status(0);
+    assert_eq!(identity(&world, "out/x"), identity(&world, "one"));
+}
+
+#[test]
 fn other_programs_read_merged_archives() {
     let world = three();
     world.script("mkdir x && printf later >tree/a.txt").with_status(0);

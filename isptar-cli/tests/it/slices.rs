@@ -176,6 +176,29 @@ fn slices_that_are_missing_or_wrong_are_named() {
 }
 
 #[test]
+fn a_commit_file_without_its_slices_is_named() {
+    let world = world();
+    let zeros = "A".repeat(43);
+    world.file("a.tgz.commit", format!("slices=2\nidentity={zeros}\n").as_bytes());
+    let hint = "to give up what was being published, remove a.tgz.commit\n";
+    let ls = |said: &str| {
+        let done = world.run(&["ls", "a.tgz"]).with_status(5);
+        assert!(done.err.contains(said) && done.err.contains(hint), "{}", done.err);
+    };
+    ls("slice 2, a.tgz.part2, is missing, and a.tgz.commit says that it was being published\n");
+    let done = create(&world, &[], "a.tgz").with_status(5);
+    assert!(done.err.contains(hint), "{}", done.err);
+    fs::remove_file(world.path("a.tgz.commit")).unwrap();
+    create(&world, &["--slice-size=200K"], "a.tgz").with_status(0);
+    let count = slices(&world, ".").len();
+    let commit = format!("slices={count}\nidentity={zeros}\n");
+    world.file("a.tgz.commit", commit.as_bytes());
+    ls(&format!("expected {zeros}, which was being published by a.tgz.commit\n"));
+    fs::remove_file(world.path("a.tgz.commit")).unwrap();
+    world.run(&["verify", "-q", "a.tgz"]).with_status(0);
+}
+
+#[test]
 fn what_is_in_slices_that_are_here_can_be_had() {
     let world = world();
     let count = sliced(&world);

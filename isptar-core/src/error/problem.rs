@@ -41,6 +41,9 @@ pub enum PartProblem {
     /// Two parts have that name.
     #[error("two parts have this name")]
     Twice,
+    /// A file of that name would be taken for one of another archive; its name, escaped for display.
+    #[error("a file of this name would be taken for one that is beside the archive {0}")]
+    OfAnother(String),
     /// A member of it would be taken for its end.
     #[error("its member {0} would be taken for the end of a part")]
     Reserved(MemberPath),

@@ -9,7 +9,7 @@ use crate::error::{Error, FormatError, PartProblem, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::format::timestamp::Timestamp;
-use crate::io::{ReadAt, Sink};
+use crate::io::{ReadAt, Sink, archive_of_file};
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::pack::{Details, MemberPacker};
@@ -49,6 +49,22 @@ pub struct PartInfo {
     pub incomplete: bool,
     /// Level at which its archive is packed again.
     pub(super) level: u8,
+}
+
+impl PartInfo {
+    /// Checks that the part may become an archive of its own that is called like it: not what
+    /// another archive's slice, or a file that is left of its writing, would be called. Whoever
+    /// writes that other archive removes such files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Part`].
+    pub fn check_file_name(&self) -> Result<()> {
+        match archive_of_file(&self.name) {
+            Some(archive) => Err(PartProblem::OfAnother(printable(archive)).of(&self.name)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Checks the name of a part: it names a file in a directory.

@@ -44,7 +44,9 @@ impl Commit {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", path)(error)),
         }
-        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "it is no commit file");
+        // The name of the archive is told by whoever opens it: this is another file.
+        let what = format!("{} is no commit file", path.display());
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, what);
         Self::parse(&bytes).ok_or_else(|| Error::io("read", path)(invalid())).map(Some)
     }
 
@@ -125,7 +127,8 @@ impl Commit {
                 return Ok(());
             }
             // Without it nothing is known of what has the archive's names now: that stays.
-            let (path, fault) = (names.last_name(number, number), SliceFault::Missing);
+            let path = names.last_name(number, number);
+            let fault = SliceFault::Unpublished { commit: names.commit() };
             return Err(SliceError { number, path, fault }.into());
         };
         // Another failure to read it shows when the archive is read.
@@ -135,7 +138,7 @@ impl Commit {
             return Ok(());
         }
         let (expected, actual) = (digest_text(&self.identity), digest_text(&actual));
-        let fault = SliceFault::Identity { expected, actual };
+        let fault = SliceFault::Identity { commit: names.commit(), expected, actual };
         Err(SliceError { number, path, fault }.into())
     }
 }

@@ -30,6 +30,13 @@ pub enum SliceFault {
     /// The archive does not end with the slice before.
     #[error("is missing, or the one before was cut")]
     NoEnd,
+    /// There is no such file, and the commit file says that it ends an archive which was being
+    /// published: without it nothing is done with the files of that name.
+    #[error("is missing, and {} says that it was being published", commit.display())]
+    Unpublished {
+        /// The commit file.
+        commit: PathBuf,
+    },
     /// It is not here, and could not be brought.
     #[error("could not be fetched: {reason}")]
     NotFetched {
@@ -69,8 +76,10 @@ pub enum SliceFault {
         count: u64,
     },
     /// It is the last slice of another archive than the one that was written last.
-    #[error("ends the archive {actual}, expected {expected}, which was being published")]
+    #[error("ends the archive {actual}, expected {expected}, which was being published by {}", commit.display())]
     Identity {
+        /// The commit file.
+        commit: PathBuf,
         /// The identity in the commit file.
         expected: String,
         /// Its own.

@@ -14,7 +14,7 @@ pub(crate) use commit::{finish_interrupted, is_sliced, remove_slices_after};
 pub use fault::{SliceError, SliceFault};
 pub use files::FetchSlice;
 pub use hook::{OnSlice, SliceFile};
-pub(crate) use names::SliceNames;
 pub use names::{MAX_SLICES, MIN_SLICE_SIZE, OwnNames, archive_of_slice};
+pub(crate) use names::{SliceNames, archive_of_file};
 pub use set::{OpenSlices, SliceSet};
 pub use sink::{SliceOptions, SliceSink};

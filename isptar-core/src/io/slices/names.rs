@@ -136,10 +136,24 @@ impl OwnNames {
     /// Returns whether `name` is one of them, in whichever directory.
     pub fn has(&self, name: &[u8]) -> bool {
         let Some(suffix) = name.strip_prefix(self.archive.as_slice()) else { return false };
-        suffix.is_empty()
-            || suffix == b".isptar-partial"
-            || (suffix != b"~" && is_own_suffix(suffix.strip_suffix(b"~").unwrap_or(suffix)))
+        suffix.is_empty() || is_file_suffix(suffix)
     }
+}
+
+/// Returns whether a file that an archive has, for good or for a time, is called so behind the
+/// archive's name.
+fn is_file_suffix(suffix: &[u8]) -> bool {
+    suffix == b".isptar-partial"
+        || (suffix != b"~" && is_own_suffix(suffix.strip_suffix(b"~").unwrap_or(suffix)))
+}
+
+/// Returns the name of the archive when a file called `name` would be taken for a slice of it, or
+/// something else that is written beside it.
+pub(crate) fn archive_of_file(name: &[u8]) -> Option<&[u8]> {
+    let dots = (1..name.len()).filter(|&at| name.get(at) == Some(&b'.'));
+    dots.filter_map(|at| name.split_at_checked(at))
+        .find(|(_, suffix)| is_file_suffix(suffix))
+        .map(|(archive, _)| archive)
 }
 
 /// Returns whether a file of a sliced archive is called so, behind the archive's name.
@@ -203,11 +217,18 @@ mod tests {
             ".sha256",
             ".isptar-partial",
         ] {
-            assert!(own.has(format!("a.tgz{suffix}").as_bytes()), "{suffix}");
+            let name = format!("a.tgz{suffix}");
+            assert!(own.has(name.as_bytes()), "{suffix}");
+            let archive = (!suffix.is_empty()).then_some(&b"a.tgz"[..]);
+            assert_eq!(archive_of_file(name.as_bytes()), archive, "{suffix}");
         }
         for name in ["a.tg", "a.tgz~", "a.tgz.part", "a.tgz.part1.txt", "a.tgz.bak", "b.tgz.part1"]
         {
             assert!(!own.has(name.as_bytes()), "{name}");
+        }
+        for name in ["a.tgz~", "a.tgz.part", "a.part1.txt", "a.tgz.bak", ".part1", ".commit", "a."]
+        {
+            assert_eq!(archive_of_file(name.as_bytes()), None, "{name}");
         }
     }
 
