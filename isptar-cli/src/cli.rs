@@ -10,6 +10,7 @@ use crate::commands::{
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::signals;
 use crate::ui::Ui;
 
 /// Backups as plain .tar.gz files that are listed and taken apart at once.
@@ -81,7 +82,10 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => {
             let ui = Ui::new(cli.quiet, cli.color);
             let done = cli.command.run(&ui);
-            done.unwrap_or_else(|failure| ended(&failure, &ui))
+            let exit = done.unwrap_or_else(|failure| ended(&failure, &ui));
+            // What a signal cut short failed by that.
+            let stopped = matches!(exit, Exit::Incomplete | Exit::Base | Exit::NotAnArchive);
+            signals::noted().filter(|_| stopped).map_or(exit, Exit::Signal)
         }
         Err(error) => {
             // Nothing is left to be told when the help cannot be printed.

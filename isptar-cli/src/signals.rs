@@ -22,6 +22,12 @@ pub(crate) fn check() -> io::Result<()> {
     }
 }
 
+/// Returns the number of the signal that stops the job, if one came.
+pub(crate) fn noted() -> Option<u8> {
+    let received = STARTED.get()?.load(Ordering::Relaxed);
+    u8::try_from(received).ok().filter(|&number| number > 0)
+}
+
 /// The signals that were received.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {

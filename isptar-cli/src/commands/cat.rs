@@ -97,6 +97,7 @@ fn parse_range(text: &str) -> Result<Range, String> {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let paths: Vec<MemberPath> =
         args.paths.iter().map(|path| plain_name(&path.as_bytes().into()).into_owned()).collect();
+    let _signals = args.open.watch()?;
     let mut printer = Printer { out: ui.out()?, range: args.range, ui, exit: Exit::Good };
     let mut input = input::open(&args.archive, &args.open, ui)?;
     args.part.select(&mut input)?;

@@ -128,6 +128,7 @@ impl Kind {
 /// Runs `isptar info`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut exit = Exit::Good;
+    let _signals = args.open.watch()?;
     let facts = match input::open(&args.archive, &args.open, ui)? {
         Input::Listed(archive) => Facts::listed(&args.archive, &archive)
             .map_err(|failure| failure.named(&args.archive))?,

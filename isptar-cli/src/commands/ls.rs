@@ -86,6 +86,7 @@ impl Args {
 /// Runs `isptar ls`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let mut wanted = Wanted::new(&args.paths)?;
+    let _signals = args.open.watch()?;
     let out = ui.out()?;
     let mut printer = Printer {
         style: Style { form: args.form(), look: out.look(), bases: Arc::default() },

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use isptar_core::io::MAX_SLICES;
 use isptar_core::{FetchSlice, Limits, OpenSlices};
 
+use crate::failure::Failure;
 use crate::limits::LimitArgs;
 use crate::program::{Program, Retries};
+use crate::signals::Signals;
 
 /// How an archive is opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -72,6 +74,12 @@ impl OpenArgs {
     pub(crate) fn of_base(&self) -> Self {
         let source = SourceArgs { slices: None, ..self.source.clone() };
         Self { source, ..self.clone() }
+    }
+
+    /// Begins to note signals where a program fetches slices: one that stops the job ends that
+    /// program, and what it has fetched is removed.
+    pub(crate) fn watch(&self) -> Result<Option<Signals>, Failure> {
+        self.source.fetch_slice.as_ref().map(|_| Signals::start()).transpose()
     }
 
     /// Returns whether slices that are not here can be fetched, but it is not known how many there

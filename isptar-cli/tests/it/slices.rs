@@ -325,6 +325,19 @@ fn a_program_takes_each_slice_while_the_next_is_written() {
 }
 
 #[test]
+fn a_signal_ends_a_program_that_fetches() {
+    let world = world();
+    fs::create_dir(world.path("fetched")).unwrap();
+    for command in [&["ls", "a.tgz"][..], &["info", "a.tgz"], &["cat", "a.tgz", "tree/20"]] {
+        let stopping = "sh -c 'touch {path}; kill -TERM $PPID; exec sleep 100'";
+        let options = ["--slices", "9", "--fetch-dir", "fetched", "--fetch-slice", stopping];
+        let done = world.run(&[command, &options[..]].concat()).with_status(143);
+        assert!(done.out.is_empty(), "{command:?}");
+        assert!(world.names("fetched").is_empty(), "{command:?}");
+    }
+}
+
+#[test]
 fn a_program_that_fails_leaves_the_old_archive() {
     let world = world();
     sliced(&world);
