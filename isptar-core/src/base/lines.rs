@@ -1,5 +1,7 @@
 //! The lines of a base in the order of names.
 
+use std::sync::Arc;
+
 use crate::archive::{Archive, Entries};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, EntryRef, name_of_line};
@@ -42,11 +44,12 @@ impl<R: ReadAt> Lines for Sorted<'_, R> {
     }
 }
 
-/// A listing in any order: its lines in memory, and their order.
+/// A listing in any order: its lines in memory, and their order. A clone shares them.
+#[derive(Clone)]
 pub(super) struct Indexed {
     /// For each line the name as our archives have it, and the line itself.
-    text: Vec<u8>,
-    slots: Vec<Slot>,
+    text: Arc<Vec<u8>>,
+    slots: Arc<Vec<Slot>>,
     /// How many lines were turned to.
     turned: usize,
     dialect: Dialect,
@@ -101,6 +104,7 @@ impl Indexed {
             }
             same
         });
+        let (text, slots) = (Arc::new(text), Arc::new(slots));
         Ok(Self { text, slots, turned: 0, dialect, limits })
     }
 

@@ -17,13 +17,15 @@ use crate::path::{MemberName, printable};
 pub use compare::{CompareOptions, Now, Rules, Verdict, Why};
 use lines::{Indexed, Lines, Sorted};
 
-/// The listing of a base, read once, in the order of names.
+/// The listing of a base, read in the order of names.
 ///
 /// A sorted listing of ours is read as it is needed. Those of classic and converted archives are
 /// in any order: their lines are held in memory, all of them. Of several entries with one name the
 /// last one counts.
 pub struct BaseListing<'a> {
     lines: Box<dyn Lines + 'a>,
+    /// The same lines from the beginning, for what is read once more.
+    again: Box<dyn Lines + 'a>,
     name: Vec<u8>,
     identity: [u8; 32],
     created: Option<u64>,
@@ -45,13 +47,15 @@ impl<'a> BaseListing<'a> {
             return Err(Error::BaseName { name: printable(name) });
         }
         let bad = |error| bad_base(name, error);
-        let lines: Box<dyn Lines + 'a> = if archive.info().sorted {
-            Box::new(Sorted::new(archive))
+        let (lines, again): (Box<dyn Lines + 'a>, Box<dyn Lines + 'a>) = if archive.info().sorted {
+            (Box::new(Sorted::new(archive)), Box::new(Sorted::new(archive)))
         } else {
-            Box::new(Indexed::new(archive).map_err(bad)?)
+            let lines = Indexed::new(archive).map_err(bad)?;
+            (Box::new(lines.clone()), Box::new(lines))
         };
         Ok(Self {
             lines,
+            again,
             name: name.to_vec(),
             identity: archive.identity().map_err(bad)?,
             created: archive.info().created,
@@ -103,6 +107,17 @@ impl<'a> BaseListing<'a> {
             return Ok(None);
         }
         self.take().map(Some)
+    }
+
+    /// Returns the first entry, and the one behind it when it is called again, of those that
+    /// [`Self::next_ref`] has given out: so nobody has to hold what must be looked at later.
+    pub(crate) fn next_again(&mut self) -> Result<EntryRef<'_>> {
+        let entry = match self.again.advance() {
+            Ok(true) => self.again.take(),
+            Ok(false) => Err(FormatError::Missing("line of the listing").at(0)),
+            Err(error) => Err(error),
+        };
+        entry.map_err(|error| bad_base(&self.name, error))
     }
 
     /// Turns to the next entry, if there is one.

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::kept::{Keeper, Kept};
 use crate::base::{BaseListing, Now, Rules, Verdict};
 use crate::create::CreateOptions;
-use crate::create::changes::kept_entry;
 use crate::error::Result;
 use crate::format::entry::{Entry, EntryRef, Kind, KindRef};
 use crate::format::tables::Base;
@@ -20,6 +20,8 @@ pub(super) enum Decision {
     Want(Option<Box<Entry>>),
     /// The base has it.
     Have(Box<Entry>),
+    /// The client cannot look at it, and what the base has is kept.
+    Keep(Kept),
     /// There is nothing to record.
     Nothing,
 }
@@ -41,9 +43,13 @@ struct Beside<'b> {
     digests: bool,
     /// What the client could not look into: what the base has in it is not deleted.
     hidden: Option<MemberPath>,
-    /// Hashes of the names of files that were kept there, and of files with several names that are
-    /// stored again, for hard links to them.
-    kept: HashSet<u64>,
+    /// How many such things there were.
+    things: u64,
+    /// How many entries of the base were passed.
+    passed: u64,
+    keeper: Keeper,
+    /// Hashes of the names of files with several names that are stored again, for hard links to
+    /// them.
     stored: HashSet<u64>,
 }
 
@@ -59,7 +65,9 @@ impl<'b> Known<'b> {
                 digests: options.compare.checksum || is_undated,
                 listing,
                 hidden: None,
-                kept: HashSet::new(),
+                things: 0,
+                passed: 0,
+                keeper: Keeper::default(),
                 stored: HashSet::new(),
             }
         });
@@ -81,7 +89,7 @@ impl<'b> Known<'b> {
     pub(super) fn pass(
         &mut self,
         until: Option<&MemberPath>,
-        keep: &mut dyn FnMut(Entry),
+        keep: &mut dyn FnMut(Kept),
     ) -> Result<()> {
         let Some(base) = &mut self.base else { return Ok(()) };
         loop {
@@ -89,14 +97,25 @@ impl<'b> Known<'b> {
             if next.is_none_or(|name| until.is_some_and(|until| name >= *until)) {
                 return Ok(());
             }
-            let is_classic = base.rules.is_classic();
+            let kept = base.next_kept();
             let Some(old) = base.listing.next_ref()? else { return Ok(()) };
-            if !base.hidden.as_ref().is_some_and(|hidden| old.path.is_within(hidden)) {
+            base.passed += 1;
+            if base.hidden.as_ref().is_some_and(|hidden| old.path.is_within(hidden)) {
+                keep(kept);
+            } else {
                 self.deleted += 1;
-            } else if let Some(entry) = kept_entry(old, is_classic, &mut base.kept) {
-                keep(entry.into_owned());
             }
         }
+    }
+
+    /// Reads what is kept of the base, to be called in order.
+    pub(super) fn read(
+        &mut self,
+        kept: Kept,
+        record: &mut dyn FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
+        let Some(Beside { keeper, listing, rules, .. }) = &mut self.base else { return Ok(()) };
+        keeper.read(listing, rules.is_classic(), kept, record)
     }
 
     /// Compares an offer with what the base has under its name; [`Self::pass`] must have come to it.
@@ -112,6 +131,11 @@ impl<'b> Known<'b> {
 }
 
 impl Beside<'_> {
+    /// Returns the next entry as one that is kept.
+    fn next_kept(&self) -> Kept {
+        Kept { start: self.passed, count: 1, thing: self.things }
+    }
+
     fn decide(&mut self, offer: &Entry, is_missed: bool, several: bool) -> Result<Decision> {
         if offer.lost.is_some() {
             self.hide(&offer.path);
@@ -119,6 +143,7 @@ impl Beside<'_> {
         let hash = name_hash(offer.path.as_bytes());
         let is_classic = self.rules.is_classic();
         let is_there = self.listing.peek()?.is_some_and(|name| name == offer.path);
+        let kept = self.next_kept();
         let old = if is_there { self.listing.next_ref()? } else { None };
         let Some(old) = old else {
             if several {
@@ -126,11 +151,9 @@ impl Beside<'_> {
             }
             return Ok(if is_missed { Decision::Nothing } else { Decision::Want(None) });
         };
+        self.passed += 1;
         if is_missed {
-            let kept = kept_entry(old, is_classic, &mut self.kept);
-            return Ok(
-                kept.map_or(Decision::Nothing, |old| Decision::Have(Box::new(old.into_owned())))
-            );
+            return Ok(Decision::Keep(kept));
         }
         let follows_stored = match &offer.kind {
             Kind::HardLink { target } => self.stored.contains(&name_hash(target.as_bytes())),
@@ -156,7 +179,7 @@ impl Beside<'_> {
     fn hide(&mut self, path: &MemberPath) {
         if self.hidden.as_ref().is_none_or(|hidden| !path.is_within(hidden)) {
             self.hidden = Some(path.clone());
-            self.kept.clear();
+            self.things += 1;
         }
     }
 }

@@ -19,6 +19,7 @@ mod classic;
 mod client;
 mod error;
 pub mod frame;
+mod kept;
 mod known;
 pub mod message;
 mod pack;

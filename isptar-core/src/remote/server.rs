@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use super::WINDOW;
 use super::error::RemoteError;
 use super::frame::FrameKind;
+use super::kept::Kept;
 use super::known::{Decision, Known};
 use super::message::{
     ClientHello, Done, End, Member, Published, ServerHello, encode_want, parse_offer,
@@ -140,8 +141,10 @@ struct Queue {
 enum Waiting {
     /// A member that was offered and is wanted, and what the base has of it.
     Member { path: MemberPath, bytes: u64, old: Option<Box<Entry>> },
-    /// What has no bytes here; no line was offered for what the base alone knows.
+    /// What has no bytes here.
     Entry { entry: Box<Entry>, bytes: u64 },
+    /// What is kept of the base; few lines were offered for it, or none.
+    Kept { kept: Kept, bytes: u64 },
 }
 
 impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
@@ -187,10 +190,7 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
     fn decide(&mut self, offer: Entry, bytes: u64) -> Result<bool> {
         let queue = &mut self.queue;
         let path = offer.path.clone();
-        let mut keep = |entry| {
-            queue.waiting.push_back(Waiting::Entry { entry: Box::new(entry), bytes: 0 });
-        };
-        self.known.pass(Some(&path), &mut keep)?;
+        self.known.pass(Some(&path), &mut |kept| queue.keep(kept, 0))?;
         queue.count += 1;
         queue.last = Some(path.clone());
         match self.known.decide(offer)? {
@@ -203,6 +203,7 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
                 queue.bytes += bytes;
                 queue.waiting.push_back(Waiting::Entry { entry, bytes });
             }
+            Decision::Keep(kept) => queue.keep(kept, bytes),
             Decision::Nothing => {}
         }
         Ok(false)
@@ -210,10 +211,17 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
 
     /// Records all that stands before the next member that must come.
     fn record_waiting(&mut self) -> Result<()> {
-        while let Some(Waiting::Entry { .. }) = self.queue.waiting.front() {
-            if let Some(Waiting::Entry { entry, bytes }) = self.queue.waiting.pop_front() {
-                self.queue.bytes -= bytes;
-                self.store.small(Received::entry_alone(*entry))?;
+        let (queue, store) = (&mut self.queue, &mut self.store);
+        while let Some(next) = queue.pop_here() {
+            match next {
+                Waiting::Entry { entry, .. } => store.small(Received::entry_alone(*entry))?,
+                Waiting::Kept { kept, .. } => self.known.read(kept, &mut |entry| {
+                    if store.observer.cancelled() {
+                        return Err(Error::Cancelled);
+                    }
+                    store.small(Received::entry_alone(entry))
+                })?,
+                Waiting::Member { .. } => {}
             }
         }
         Ok(())
@@ -337,15 +345,21 @@ impl<R: Read, W: Write, L: Layout> Server<'_, '_, '_, '_, R, W, L> {
             let kind = FormatError::mismatch("number of entries offered", expected, actual);
             return Err(self.input.corrupt(kind).into());
         }
-        let store = &mut self.store;
-        let mut failed = Ok(());
-        self.known.pass(None, &mut |entry| {
-            if failed.is_ok() {
-                failed = store.small(Received::entry_alone(entry));
-            }
-        })?;
-        failed?;
+        let queue = &mut self.queue;
+        self.known.pass(None, &mut |kept| queue.keep(kept, 0))?;
+        self.record_waiting()?;
         self.store.finish(&done, self.known.deleted)
+    }
+}
+
+impl Waiting {
+    /// Returns how many bytes of lines were offered for it.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Member { bytes, .. } | Self::Entry { bytes, .. } | Self::Kept { bytes, .. } => {
+                *bytes
+            }
+        }
     }
 }
 
@@ -357,7 +371,49 @@ impl Queue {
                 self.bytes -= bytes;
                 Some((path, old))
             }
-            Waiting::Entry { .. } => None,
+            Waiting::Entry { .. } | Waiting::Kept { .. } => None,
         }
+    }
+
+    /// Returns what is next, unless it must come.
+    fn pop_here(&mut self) -> Option<Waiting> {
+        if matches!(self.waiting.front(), None | Some(Waiting::Member { .. })) {
+            return None;
+        }
+        let next = self.waiting.pop_front()?;
+        self.bytes -= next.bytes();
+        Some(next)
+    }
+
+    /// Takes what is kept of the base, for which `bytes` were offered.
+    fn keep(&mut self, next: Kept, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(Waiting::Kept { kept, bytes: all }) = self.waiting.back_mut()
+            && kept.extend(next)
+        {
+            *all += bytes;
+            return;
+        }
+        self.waiting.push_back(Waiting::Kept { kept: next, bytes });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_much_is_kept_waits_as_one() {
+        let mut queue = Queue::default();
+        for (start, thing, bytes) in [(3, 1, 0), (4, 1, 7), (5, 1, 0), (6, 2, 0), (9, 2, 1)] {
+            queue.keep(Kept { start, count: 1, thing }, bytes);
+        }
+        assert_eq!(queue.bytes, 8);
+        let kept = std::iter::from_fn(|| queue.pop_here()).map(|next| match next {
+            Waiting::Kept { kept, bytes } => (kept.start, kept.count, bytes),
+            _ => panic!("nothing else was kept"),
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), [(3, 3, 7), (6, 1, 0), (9, 1, 1)]);
+        assert_eq!(queue.bytes, 0);
     }
 }

@@ -580,6 +580,87 @@ fn offers_of_what_the_base_has_are_bounded_as_well() {
 }
 
 #[test]
+fn what_the_client_cannot_look_at_is_kept_in_its_place() {
+    use FrameKind::{Data, Done, End, Hello, Member, Offer};
+    let (mut base, limits) = (Vec::new(), Limits::default());
+    let mut writer =
+        ArchiveWriter::new(WriteSink::new(&mut base), &WriterOptions::default()).unwrap();
+    let file = || crate::Kind::File { size: 3 };
+    let link = |target: &str| crate::Kind::HardLink { target: target.into() };
+    for (name, kind) in [
+        ("a", file()),
+        ("b", crate::Kind::Fifo),
+        ("d", crate::Kind::Directory),
+        ("d/f", file()),
+        ("d/g", link("d/f")),
+        ("d/h", link("a")),
+        ("e", file()),
+        ("x", file()),
+        ("y", link("d/f")),
+        ("z", crate::Kind::Directory),
+        ("z/f", file()),
+        ("z/g", link("z/f")),
+    ] {
+        let header = crate::MemberHeader::new(name, kind);
+        let data: &[u8] = if header.kind == file() { b"abc" } else { b"" };
+        writer.append(&header, Details::default(), data).unwrap();
+    }
+    writer.finish().unwrap();
+    let offer = b"a\t#0\t#0\t420\tfile\t0\t3\n\
+        d\t#0\t#0\t420\tdir\tlost=unreadable\n\
+        x\t#0\t#0\t420\tfile\t0\t3\tlost=unreadable\n\
+        y\t#0\t#0\t420\tfile\t0\t3\tlost=unreadable\n\
+        z\t#0\t#0\t420\tdir\tlost=unreadable\n";
+    let dir = |name: &str| {
+        let header = crate::MemberHeader::new(name, crate::Kind::Directory);
+        let (mut payload, lost) = (Vec::new(), Some("unreadable"));
+        super::message::Member::encode(&header, Details::default(), lost, &limits, &mut payload)
+            .unwrap();
+        payload
+    };
+    let (a, d, z) = (member("a", 3), dir("d"), dir("z"));
+    let stream: [Sent<'_>; 8] = [
+        (Hello, b""),
+        (Offer, offer),
+        (Member, &a),
+        (Data, b"new"),
+        (End, b"\0"),
+        (Member, &d),
+        (Member, &z),
+        (Done, b"offered=5\n"),
+    ];
+    let base = Archive::open(base).unwrap();
+    let listing = BaseListing::of(&base, b"base").unwrap();
+    let (input, mut sink) = (frames(&stream), Memory::default());
+    let options = ReceiveOptions::default();
+    let received = receive(&input[..], io::sink(), &mut sink, &options, Some(listing), &mut ());
+    let report = received.unwrap();
+    let shown: Vec<String> = names_of(&sink.bytes)
+        .iter()
+        .map(|entry| {
+            let depth = entry.location.map(|location| location.depth);
+            let lost = entry.lost.is_some();
+            format!("{} {:?} {depth:?} {lost}", entry.path, entry.kind)
+        })
+        .collect();
+    // Hard links lead only to what was kept of the same thing.
+    let expected = [
+        "a File { size: 3 } Some(0) false",
+        "d Directory Some(0) true",
+        "d/f File { size: 3 } Some(1) true",
+        "d/g HardLink { target: \"d/f\" } Some(1) true",
+        "d/h File { size: 0 } None true",
+        "x File { size: 3 } Some(1) true",
+        "y File { size: 0 } None true",
+        "z Directory Some(0) true",
+        "z/f File { size: 3 } Some(1) true",
+        "z/g HardLink { target: \"z/f\" } Some(1) true",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(report.deleted, 2);
+}
+
+#[test]
 fn a_shell_that_greets_is_shown() {
     let (received, _) = serve_bytes(b"Welcome to the machine of Ann\n");
     let error = received.unwrap_err().to_string();
