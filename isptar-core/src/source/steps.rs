@@ -8,9 +8,9 @@ use super::walk::{Note, Step, Tally, Walk};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
-/// When a batch of steps is full: steps, and directories among them, which keep handles.
+/// When a batch of steps is full: steps, and handles of directories that they keep.
 const BATCH_STEPS: usize = 256;
-const BATCH_DIRECTORIES: usize = 8;
+const BATCH_HANDLES: usize = 16;
 
 /// How many batches wait at most.
 const BATCHES: usize = 4;
@@ -41,9 +41,9 @@ struct Batch {
 }
 
 impl Steps {
-    /// How many handles steps hold that are taken ahead: a directory its own and that of its parent, in
-    /// the batches that wait, that are made and that are taken apart.
-    pub(crate) const HANDLES: u64 = 2 * ((BATCHES + 2) * BATCH_DIRECTORIES) as u64;
+    /// How many handles steps hold at most that are taken ahead, in the batches that wait, that are made
+    /// and that are taken apart: the last step of each may bring two.
+    pub(crate) const HANDLES: u64 = ((BATCHES + 2) * (BATCH_HANDLES + 1)) as u64;
 
     /// Lets a thread take the steps, which ends when it is left alone; without one, if the system has
     /// none.
@@ -113,19 +113,52 @@ impl Ahead {
 
 /// Takes all steps of a walk, until there are no more or nobody waits for them.
 fn take_all(mut walk: Box<Walk>, sender: &SyncSender<Batch>) {
-    let mut is_ended = false;
-    while !is_ended {
-        let mut batch = Batch::default();
-        let mut directories = 0;
-        while !is_ended && batch.steps.len() < BATCH_STEPS && directories < BATCH_DIRECTORIES {
-            let step = walk.advance();
-            is_ended = matches!(step, Step::End);
-            directories += usize::from(step.is_directory());
-            batch.steps.push_back((walk.take_notes(), step));
-        }
-        batch.tally = walk.tally();
-        if sender.send(batch).is_err() {
+    loop {
+        let batch = next_batch(&mut walk);
+        let is_last = matches!(batch.steps.back(), Some((_, Step::End)));
+        if sender.send(batch).is_err() || is_last {
             return;
         }
+    }
+}
+
+fn next_batch(walk: &mut Walk) -> Batch {
+    let mut batch = Batch::default();
+    let (mut handles, mut is_ended) = (0, false);
+    while !is_ended && batch.steps.len() < BATCH_STEPS && handles < BATCH_HANDLES {
+        let step = walk.advance();
+        is_ended = matches!(step, Step::End);
+        handles += step.handles(batch.steps.back().map(|(_, last)| last));
+        batch.steps.push_back((walk.take_notes(), step));
+    }
+    batch.tally = walk.tally();
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceOptions;
+
+    #[test]
+    fn the_way_back_up_from_far_below_keeps_few_handles() {
+        let root = tempfile::tempdir().unwrap();
+        let mut here = root.path().to_path_buf();
+        for _ in 0..60 {
+            std::fs::write(here.join("z"), "").unwrap();
+            here.push("d");
+            std::fs::create_dir(&here).unwrap();
+        }
+        let mut walk = Walk::new(root.path(), &[".".into()], SourceOptions::default()).unwrap();
+        let (mut found, mut is_ended) = (0, false);
+        while !is_ended {
+            let batch = next_batch(&mut walk);
+            is_ended = matches!(batch.steps.back(), Some((_, Step::End)));
+            found += batch.steps.iter().filter(|(_, step)| matches!(step, Step::Found(_))).count();
+            let pairs = batch.steps.iter().zip(batch.steps.iter().skip(1));
+            let handles: usize = pairs.map(|((_, last), (_, step))| step.handles(Some(last))).sum();
+            assert!(handles <= BATCH_HANDLES + 1, "{handles}");
+        }
+        assert_eq!(found, 121);
     }
 }

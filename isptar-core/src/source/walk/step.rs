@@ -1,7 +1,5 @@
 //! What the walk comes to, and what it has to tell.
 
-use rustix::fs::FileType;
-
 use crate::error::Error;
 use crate::observe::{Event, LeftOut, Observer, Warning};
 use crate::path::MemberPath;
@@ -48,8 +46,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Returns whether it found a directory.
-    pub(crate) fn is_directory(&self) -> bool {
-        matches!(self, Self::Found(found) if found.file_type() == FileType::Directory)
+    /// Returns how many handles it keeps that the step before it does not, or more.
+    pub(crate) fn handles(&self, before: Option<&Self>) -> usize {
+        let Self::Found(found) = self else { return 0 };
+        let is_beside = matches!(before, Some(Self::Found(last)) if found.is_beside(last));
+        usize::from(found.itself.is_some()) + usize::from(!is_beside)
     }
 }
