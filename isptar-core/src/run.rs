@@ -42,13 +42,24 @@ impl Run {
         limits: &Limits,
     ) -> Result<(), FormatError> {
         entry.encode(limits, &mut self.text)?;
-        self.names.extend_from_slice(entry.path.as_bytes());
         let size = match entry.kind {
             KindRef::File { size } if entry.location.is_some() => size,
             _ => 0,
         };
-        self.ends.push(End { text: self.text.len(), name: self.names.len(), size });
+        self.end(entry.path.as_bytes(), size);
         Ok(())
+    }
+
+    /// Adds a line, with its line feed, which `push` appends; its entry has that name and that many
+    /// bytes of content which can be restored.
+    pub(crate) fn push_line(&mut self, name: &[u8], size: u64, push: impl FnOnce(&mut Vec<u8>)) {
+        push(&mut self.text);
+        self.end(name, size);
+    }
+
+    fn end(&mut self, name: &[u8], size: u64) {
+        self.names.extend_from_slice(name);
+        self.ends.push(End { text: self.text.len(), name: self.names.len(), size });
     }
 
     /// Returns whether it should be handed on.

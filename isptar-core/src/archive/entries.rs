@@ -101,6 +101,11 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         self.lines.take(self.archive, &self.text)
     }
 
+    /// Passes over the line that was turned to, instead of reading it: its name is known.
+    pub(crate) fn pass_line(&mut self, name: &MemberName<'_>) -> Result<()> {
+        self.lines.pass(self.archive, name)
+    }
+
     /// Finds the next line that is meant, unpacking the next block when needed.
     fn seek(&mut self) -> Result<bool> {
         loop {

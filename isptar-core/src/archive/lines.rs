@@ -123,13 +123,26 @@ impl Lines {
         text: &'t [u8],
     ) -> Result<EntryRef<'t>> {
         let entry = EntryRef::parse(self.line(text), archive.dialect, &archive.limits);
-        self.met += 1;
-        let entry = entry.map_err(|kind| self.corrupt_line(archive, kind))?;
-        self.check_first(archive, &entry.path)?;
-        if archive.info.sorted {
-            self.check_order(archive, &entry.path)?;
-        }
+        let entry = entry.map_err(|kind| {
+            self.met += 1;
+            self.corrupt_line(archive, kind)
+        })?;
+        self.pass(archive, &entry.path)?;
         Ok(entry)
+    }
+
+    /// Passes over the line that was found last, whose name its caller knows, and checks the name.
+    pub(super) fn pass<R: ReadAt>(
+        &mut self,
+        archive: &Archive<R>,
+        name: &MemberName<'_>,
+    ) -> Result<()> {
+        self.met += 1;
+        self.check_first(archive, name)?;
+        if archive.info.sorted {
+            self.check_order(archive, name)?;
+        }
+        Ok(())
     }
 
     /// Checks the length of a line, its line feed included.

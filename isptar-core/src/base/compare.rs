@@ -172,6 +172,13 @@ impl Rules {
         }
     }
 
+    /// Returns whether the entry of the base decides alone: no file must be read when it says what the
+    /// thing is now, and that [is not racy](Self::is_racy).
+    pub(crate) fn entry_decides(&self) -> bool {
+        let reads = self.options.checksum || self.options.ignore_ctime;
+        !reads && !self.is_classic && self.created.is_some()
+    }
+
     /// Returns the first difference that shows in what is recorded, but for the times of inodes.
     fn difference(&self, old: &EntryRef<'_>, now: &Now<'_>) -> Option<Why> {
         if old.dirty {
@@ -205,7 +212,7 @@ impl Rules {
 
     /// Returns whether something that changed at this time may have changed again, within the same
     /// tick of a clock, after it was read for the base.
-    fn is_racy(&self, time: Timestamp, is_remote: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn is_racy(&self, time: Timestamp, is_remote: impl FnOnce() -> bool) -> bool {
         let Some(created) = self.created else { return false };
         let since = |margin: u64| {
             let from = i64::try_from(created.saturating_sub(margin)).unwrap_or(i64::MAX);

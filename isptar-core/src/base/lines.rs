@@ -15,8 +15,12 @@ pub(super) trait Lines {
     fn advance(&mut self) -> Result<bool>;
     /// Returns the name in the line that was turned to.
     fn name(&self) -> MemberName<'_>;
+    /// Returns the line that was turned to, without its line feed.
+    fn line(&self) -> &[u8];
     /// Reads the line that was turned to.
     fn take(&mut self) -> Result<EntryRef<'_>>;
+    /// Passes over the line that was turned to, instead of reading it: it has this name.
+    fn pass(&mut self, name: &MemberName<'_>) -> Result<()>;
 }
 
 /// A sorted listing of ours, which is read as it is needed.
@@ -39,8 +43,16 @@ impl<R: ReadAt> Lines for Sorted<'_, R> {
         self.entries.name()
     }
 
+    fn line(&self) -> &[u8] {
+        self.entries.line()
+    }
+
     fn take(&mut self) -> Result<EntryRef<'_>> {
         self.entries.read_line()
+    }
+
+    fn pass(&mut self, name: &MemberName<'_>) -> Result<()> {
+        self.entries.pass_line(name)
     }
 }
 
@@ -124,6 +136,10 @@ impl Lines for Indexed {
         MemberName::from(std::borrow::Cow::Borrowed(name))
     }
 
+    fn line(&self) -> &[u8] {
+        self.slot().and_then(|slot| self.text.get(slot.line..slot.end)).unwrap_or_default()
+    }
+
     fn take(&mut self) -> Result<EntryRef<'_>> {
         let Some(slot) = self.slot() else {
             return Err(FormatError::Missing("line of the listing").at(0));
@@ -133,5 +149,10 @@ impl Lines for Indexed {
             .map_err(|kind| Error::CorruptLine { line: self.turned as u64, kind })?;
         entry.path = self.name();
         Ok(entry)
+    }
+
+    /// All that is checked was when the listing was read.
+    fn pass(&mut self, _: &MemberName<'_>) -> Result<()> {
+        Ok(())
     }
 }

@@ -9,9 +9,10 @@ mod lines;
 
 use crate::archive::Archive;
 use crate::error::{Error, FormatError, Result};
-use crate::format::entry::{EntryRef, KindRef, Location};
+use crate::format::entry::{EntryRef, Frame, KindRef, Location, Stored};
 use crate::format::tables::Base;
 use crate::io::ReadAt;
+use crate::limits::Limits;
 use crate::path::{MemberName, printable};
 
 pub use compare::{CompareOptions, Now, Rules, Verdict, Why};
@@ -109,8 +110,25 @@ impl<'a> BaseListing<'a> {
         self.take().map(Some)
     }
 
+    /// Returns what the line of the next entry, which was peeked at, says of bytes, if it is that of a
+    /// frame: then [`Self::take_line`] may take it, and need not read it.
+    pub(crate) fn stored_in(&self, frame: &Frame) -> Option<Stored> {
+        let line = self.lines.line();
+        let stored = frame.stored_in(line).filter(|_| self.is_ahead)?;
+        // The depth may get one more digit.
+        let fits = line.len() as u64 + 2 <= Limits::default().line;
+        (fits && has_base(&self.bases, stored.location.depth)).then_some(stored)
+    }
+
+    /// Takes the next entry, whose name is known, as it stands in the listing.
+    pub(crate) fn take_line(&mut self, name: &MemberName<'_>) -> Result<&[u8]> {
+        self.is_ahead = false;
+        self.lines.pass(name).map_err(|error| bad_base(&self.name, error))?;
+        Ok(self.lines.line())
+    }
+
     /// Returns the first entry, and the one behind it when it is called again, of those that
-    /// [`Self::next_ref`] has given out: so nobody has to hold what must be looked at later.
+    /// [`Self::next_ref`] and [`Self::take_line`] have given out: so nobody has to hold what must be looked at later.
     pub(crate) fn next_again(&mut self) -> Result<EntryRef<'_>> {
         let entry = match self.again.advance() {
             Ok(true) => self.again.take(),
@@ -132,8 +150,7 @@ impl<'a> BaseListing<'a> {
         self.is_ahead = false;
         let entry = self.lines.take().map_err(|error| bad_base(&self.name, error))?;
         let depth = entry.location.map_or(0, |location| location.depth);
-        let is_known = depth == 0 || self.bases.iter().any(|base| base.depth == depth);
-        if !is_known {
+        if !has_base(&self.bases, depth) {
             let kind = FormatError::invalid("depth of a location", depth.to_string().as_bytes());
             let (path, range) = (entry.path.into_owned(), 0..0);
             return Err(bad_base(&self.name, Error::CorruptMember { path, range, kind }));
@@ -159,6 +176,11 @@ impl EntryRef<'_> {
         self.data |= is_classic && self.location.is_some();
         self
     }
+}
+
+/// Returns whether an archive on these bases has something so many bases back.
+fn has_base(bases: &[Base], depth: u32) -> bool {
+    depth == 0 || bases.iter().any(|base| base.depth == depth)
 }
 
 fn bad_base(name: &[u8], error: Error) -> Error {

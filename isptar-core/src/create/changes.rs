@@ -3,15 +3,19 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use rustix::fs::FileType;
+
 use super::extras::Supply;
 use super::item::{Fate, Item, Items, Met, Old, Use};
 use super::{CreateOptions, CreateReport};
 use crate::base::{BaseListing, Now, Rules, Verdict, Why};
-use crate::error::Result;
-use crate::format::entry::{EntryRef, Kind, KindRef};
+use crate::error::{FormatError, Result};
+use crate::format::entry::{EntryRef, Frame, Kind, KindRef, Stored};
 use crate::format::tables::Base;
+use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::path::{MemberName, MemberPath, name_hash};
+use crate::run::Run;
 use crate::source::{Found, Step, Steps, ctime, mtime};
 
 /// Reason that is recorded of what could not be looked at.
@@ -20,7 +24,7 @@ const UNREADABLE: &str = "unreadable";
 /// What the walk and the base together come to next.
 pub(super) enum Change<'c> {
     /// It is as the base has it.
-    Unchanged(EntryRef<'c>),
+    Unchanged(Listed<'c>),
     /// It must be stored, or read before that is known.
     Item(Box<Item>),
     /// It cannot be looked at: what the base knows is kept.
@@ -29,6 +33,15 @@ pub(super) enum Change<'c> {
     Deleted(MemberName<'c>),
     /// Nothing that an archive could have.
     Nothing,
+}
+
+/// What is recorded of something whose bytes a base has.
+#[allow(clippy::large_enum_variant, reason = "one at a time, for as long as it takes to write it")]
+pub(super) enum Listed<'c> {
+    /// Its entry.
+    Entry(EntryRef<'c>),
+    /// The line of the base, whose frame is that of what was found, and what it says of bytes.
+    Line { found: &'c Found, frame: &'c Frame, line: &'c [u8], stored: Stored },
 }
 
 /// Goes through a tree and the listing of a base, side by side; without a base all is new.
@@ -56,18 +69,50 @@ struct Beside<'b> {
     judge: Judge,
     /// What was found last and has not changed.
     last: Option<Found>,
+    /// The frame of an entry, and whether the line of the base is compared with it.
+    frame: Frame,
+    uses_frames: bool,
     /// What the walk could not look into: what the base has in it is not deleted.
     hidden: Option<MemberPath>,
     /// Hashes of the names of files that were kept, for hard links to them.
     kept: HashSet<u64>,
 }
 
+impl Listed<'_> {
+    pub(super) fn name(&self) -> &MemberName<'_> {
+        match self {
+            Self::Entry(entry) => &entry.path,
+            Self::Line { found, .. } => &found.path,
+        }
+    }
+
+    fn is_directory(&self) -> bool {
+        match self {
+            Self::Entry(entry) => entry.kind == KindRef::Directory,
+            Self::Line { found, .. } => found.file_type() == FileType::Directory,
+        }
+    }
+
+    /// Adds it to entries without bytes.
+    pub(super) fn push(&self, run: &mut Run, limits: &Limits) -> Result<(), FormatError> {
+        match self {
+            Self::Entry(entry) => run.push(entry, limits),
+            Self::Line { found, frame, line, stored } => {
+                let content = Some(found.stat.st_size).filter(|_| !self.is_directory());
+                let size = content.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+                run.push_line(found.path.as_bytes(), size, |text| frame.encode(stored, line, text));
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Change<'_> {
     /// Returns the name of what was found, and whether it is a directory.
     pub(super) fn found(&self) -> Option<(MemberPath, bool)> {
         match self {
-            Self::Unchanged(entry) => {
-                Some((entry.path.clone().into_owned(), entry.kind == KindRef::Directory))
+            Self::Unchanged(listed) => {
+                Some((listed.name().clone().into_owned(), listed.is_directory()))
             }
             Self::Item(item) => {
                 Some((item.found.path.clone(), item.header.kind == Kind::Directory))
@@ -82,7 +127,9 @@ impl<'b> Changes<'b> {
         let base = base.map(|listing| {
             let rules = listing.rules(options.compare);
             let judge = Judge { rules, xattrs: options.xattrs, remote: None };
-            Beside { listing, judge, last: None, hidden: None, kept: HashSet::new() }
+            let uses_frames = rules.entry_decides() && !options.reproducible;
+            let (frame, kept) = (Frame::default(), HashSet::new());
+            Beside { listing, judge, last: None, frame, uses_frames, hidden: None, kept }
         });
         Self { base, place: Place::Start }
     }
@@ -194,6 +241,16 @@ impl Beside<'_> {
         }
     }
 
+    /// Returns what the line of the base says of bytes, if all that it says of the thing itself is so.
+    /// Most lines of an increment are such, and need not be read.
+    fn stored_of(&mut self, found: &Found, items: &mut Items) -> Option<Stored> {
+        if !self.uses_frames || !self.judge.line_decides(found) {
+            return None;
+        }
+        items.frame(found, &mut self.frame);
+        self.listing.stored_in(&self.frame)
+    }
+
     /// Compares what was found with what the base has under that name.
     fn settle<'c>(
         &'c mut self,
@@ -207,6 +264,12 @@ impl Beside<'_> {
         }
         let is_classic = self.judge.rules.is_classic();
         let is_there = self.listing.peek()?.is_some_and(|name| name == found.path);
+        if is_there && let Some(stored) = self.stored_of(&found, items) {
+            let found = self.last.insert(found);
+            let line = self.listing.take_line(&found.path)?;
+            let frame = &self.frame;
+            return Ok(Change::Unchanged(Listed::Line { found, frame, line, stored }));
+        }
         let old = if is_there { self.listing.next_ref()? } else { None };
         let (kind, fate) = match (items.meet(&found, report, observer), old.clone()) {
             (Met::Kind(kind, fate), _) => (kind, fate),
@@ -226,7 +289,8 @@ impl Beside<'_> {
             Verdict::Same if fate == Fate::Open => (Why::Links, Use::AsFirst),
             Verdict::Same => {
                 let found = self.last.insert(found);
-                return Ok(Change::Unchanged(items.unchanged(found, old, is_classic)));
+                let entry = items.unchanged(found, old, is_classic);
+                return Ok(Change::Unchanged(Listed::Entry(entry)));
             }
             Verdict::Open { xattr, content: true } => {
                 (Why::Content, Use::Same { xattr, content: true })
@@ -292,6 +356,18 @@ struct Judge {
 }
 
 impl Judge {
+    /// Returns whether something has not changed if the line of the base is what its line would be:
+    /// it has one name, is what it seems, and is not racy.
+    fn line_decides(&mut self, found: &Found) -> bool {
+        let is_plain = match found.file_type() {
+            FileType::RegularFile => found.stat.st_nlink == 1,
+            FileType::Directory => !found.partial && found.lost.is_none(),
+            _ => false,
+        };
+        let remote = &mut self.remote;
+        is_plain && !self.rules.is_racy(ctime(&found.stat), || is_remote(found, remote))
+    }
+
     /// Compares what was found; `fate` is that of the first name of a hard link.
     fn verdict(&mut self, found: &Found, kind: &Kind, fate: Fate, old: &EntryRef<'_>) -> Verdict {
         if found.lost.is_some() {

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use super::agenda::{Agenda, Turn};
 use super::batch::{Done, Job};
 use super::big::{BigFile, Chunk};
-use super::changes::{Change, Changes};
+use super::changes::{Change, Changes, Listed};
 use super::extras::{Extras, Stage};
 use super::file;
 use super::item::{Item, Items, Packed};
@@ -149,9 +149,9 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
         {
             self.agenda.found(&path, is_directory);
         }
-        let (entry, count) = match change {
-            Change::Unchanged(entry) => (entry, &mut report.unchanged),
-            Change::Kept(entry) => (entry, &mut report.kept),
+        let (listed, count) = match change {
+            Change::Unchanged(listed) => (listed, &mut report.unchanged),
+            Change::Kept(entry) => (Listed::Entry(entry), &mut report.kept),
             Change::Item(item) => return self.take(*item).map(|()| true),
             Change::Deleted(name) => {
                 report.deleted += 1;
@@ -162,11 +162,11 @@ impl<'d, 'l, W: Layout> Driver<'d, 'l, W> {
         };
         *count += 1;
         // Names up to this length have few enough components.
-        let is_short = entry.path.as_bytes().len() as u64 <= self.limits.components;
-        if is_short || self.store.takes_name(&entry.path) {
-            let unstorable =
-                |kind| Error::Unstorable { path: entry.path.clone().into_owned(), kind };
-            self.run.push(&entry, &self.limits).map_err(unstorable)?;
+        let name = listed.name();
+        let is_short = name.as_bytes().len() as u64 <= self.limits.components;
+        if is_short || self.store.takes_name(name) {
+            let unstorable = |kind| Error::Unstorable { path: name.clone().into_owned(), kind };
+            listed.push(&mut self.run, &self.limits).map_err(unstorable)?;
         }
         if self.run.is_full() {
             self.end_batch()?;

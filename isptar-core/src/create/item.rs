@@ -12,7 +12,7 @@ use super::{CreateOptions, CreateReport};
 use crate::base::Why;
 use crate::codec::Method;
 use crate::error::Error;
-use crate::format::entry::{Dialect, Entry, EntryRef, Kind};
+use crate::format::entry::{Dialect, Entry, EntryRef, Frame, Kind, KindRef};
 use crate::format::member::{MemberHeader, Xattrs};
 use crate::format::timestamp::Timestamp;
 use crate::format::{BLOCK, padding};
@@ -211,6 +211,24 @@ impl Items {
         entry.ino = Some(stat.st_ino).filter(|_| !self.reproducible);
         entry.partial = found.partial;
         entry
+    }
+
+    /// Sets the frame of the entry of a file with one name, or a directory.
+    pub(crate) fn frame(&mut self, found: &Found, frame: &mut Frame) {
+        let stat = &found.stat;
+        let (uid, gid) = (u64::from(stat.st_uid), u64::from(stat.st_gid));
+        let (user, group) = self.names.owner(uid, gid);
+        let kind = match found.file_type() {
+            FileType::Directory => KindRef::Directory,
+            _ => KindRef::File { size: u64::try_from(stat.st_size).unwrap_or(0) },
+        };
+        let mut entry = EntryRef::new(found.path.borrowed(), kind);
+        entry.mode = stat.st_mode & 0o7777;
+        (entry.user, entry.uid) = (Cow::Borrowed(user), uid);
+        (entry.group, entry.gid) = (Cow::Borrowed(group), gid);
+        (entry.mtime, entry.ctime) = (Some(mtime(stat)), Some(ctime(stat)));
+        entry.ino = Some(stat.st_ino);
+        frame.set(&entry);
     }
 
     /// Makes the item of what was found.

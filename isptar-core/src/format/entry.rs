@@ -2,6 +2,7 @@
 
 mod borrowed;
 mod encode;
+mod frame;
 mod line;
 
 use std::ops::Range;
@@ -12,6 +13,7 @@ use crate::limits::Limits;
 use crate::path::MemberPath;
 
 pub use borrowed::{ChunksRef, EntryRef, KindRef};
+pub(crate) use frame::{Frame, Stored};
 pub(crate) use line::name_of_line;
 
 /// What a member is, with what belongs to that kind alone.

@@ -8,14 +8,19 @@ use crate::error::FormatError;
 
 /// Appends `bytes` with backslash, TAB and LF escaped.
 pub fn escape(bytes: &[u8], out: &mut Vec<u8>) {
-    for &byte in bytes {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            byte => out.push(byte),
-        }
+    let mut rest = bytes;
+    while let Some((plain, tail)) =
+        memchr::memchr3(b'\\', b'\t', b'\n', rest).and_then(|at| rest.split_at_checked(at))
+    {
+        out.extend_from_slice(plain);
+        out.extend_from_slice(match tail.first() {
+            Some(b'\t') => b"\\t",
+            Some(b'\n') => b"\\n",
+            _ => b"\\\\",
+        });
+        rest = tail.get(1..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
 }
 
 /// Takes text apart at each `separator`; text without one is one field.
@@ -124,9 +129,14 @@ pub fn push_decimal(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+/// Characters of a SHA-256.
+const DIGEST_TEXT: usize = 43;
+
 /// Appends a SHA-256 as 43 characters of base64url.
 pub fn push_digest(digest: &[u8; 32], out: &mut Vec<u8>) {
-    out.extend_from_slice(digest_text(digest).as_bytes());
+    let mut text = [0; DIGEST_TEXT];
+    BASE64URL_NOPAD.encode_mut(digest, &mut text);
+    out.extend_from_slice(&text);
 }
 
 /// Returns a SHA-256 as 43 characters of base64url.
@@ -143,7 +153,7 @@ pub fn parse_digest(field: &'static str, text: &[u8]) -> Result<[u8; 32], Format
     let mut digest = [0; 32];
     // So many characters are 32 bytes; only their form can be wrong.
     match text.len() {
-        43 if BASE64URL_NOPAD.decode_mut(text, &mut digest).is_ok() => Ok(digest),
+        DIGEST_TEXT if BASE64URL_NOPAD.decode_mut(text, &mut digest).is_ok() => Ok(digest),
         _ => Err(FormatError::invalid(field, text)),
     }
 }

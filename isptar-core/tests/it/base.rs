@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use isptar_core::{
-    Archive, ArchiveWriter, BaseListing, CreateOptions, CreateReport, Details, Entry, Error, Event,
-    Extras, Kind, MemberHeader, Observer, Timestamp, WriteSink, WriterOptions, create, create_with,
+    Archive, ArchiveWriter, BaseListing, CreateOptions, CreateReport, Details, Digest, Entry,
+    Error, Event, Extras, Kind, MemberHeader, Observer, Patterns, Timestamp, WriteSink,
+    WriterOptions, create, create_with,
 };
 
+use super::forge::Forge;
 use super::support::{entries, noise};
 
 /// Later than anything in these trees has changed, so that nothing is racy.
@@ -245,7 +247,9 @@ fn what_changed_when_the_base_was_made_is_stored_again() {
         options.created = Some(created);
         let base = full(&options);
         let made = on(&base, &options);
-        assert_eq!(made.told.why.get("big"), racy.then_some(&"racy"), "{created}");
+        for name in ["big", "dir", "dir/a"] {
+            assert_eq!(made.told.why.get(name), racy.then_some(&"racy"), "{name}, {created}");
+        }
     }
     // A time before all of that decides where those of inodes are not looked at.
     let mut options = options(tree.path());
@@ -314,6 +318,82 @@ fn checksums_find_what_times_hide() {
             assert_eq!((same.report.members, same.report.unchanged), (0, 12));
             assert_eq!((same.depth("big"), same.depth("two"), same.depth("dir/a")), (1, 1, 2));
         }
+    }
+}
+
+/// Returns an archive with another listing, and all else of it right.
+fn forged(base: &Made, change: impl Fn(&mut Forge)) -> Made {
+    let mut forge = Forge::of(&base.bytes);
+    change(&mut forge);
+    let bytes = forge.seal_with(&|_| {}, &|info| info.created = Some(LATER));
+    Made { bytes, report: base.report.clone(), told: Told::default() }
+}
+
+#[test]
+fn checksums_are_compared_with_those_of_the_base() {
+    let tree = tree();
+    let mut options = options(tree.path());
+    let base = full(&options);
+    let digest = |made: &Made| match made.entry("dir/a").digest {
+        Some(Digest::Content(digest)) => digest,
+        other => panic!("{other:?}"),
+    };
+    let text = |digest: [u8; 32]| isptar_core::format::text::digest_text(&digest);
+    let other = forged(&base, |forge| forge.replace(&text(digest(&base)), &text([7; 32])));
+    let made = on(&other, &options);
+    assert_eq!((made.report.unchanged, digest(&made)), (12, [7; 32]));
+    options.compare.checksum = true;
+    assert_eq!(on(&other, &options).why(), [("dir/a", "content")]);
+}
+
+#[test]
+fn lines_of_a_base_that_lie_make_no_archive() {
+    let tree = tree();
+    let base = full(&options(tree.path()));
+    let line = |name: &str| {
+        let text = Forge::of(&base.bytes).listing();
+        let start = format!("{name}\t");
+        text.lines().find(|line| line.starts_with(&start)).unwrap().to_owned()
+    };
+    let [file, before] = ["dir/a", "dir"].map(line);
+    let cases = [
+        (file.clone(), file.replace("\t0:1:", "\t3:1:")),
+        (format!("{before}\n{file}\n"), format!("{file}\n{before}\n")),
+        (format!("{file}\n"), format!("{file}\n{file}\n")),
+    ];
+    for (from, to) in cases {
+        let lying = forged(&base, |forge| forge.replace(&from, &to));
+        let error = try_on(&lying, &["."], &options(tree.path())).err().unwrap();
+        assert!(matches!(&error, Error::BadBase { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_is_left_out_now_decides_whether_a_directory_is_partial() {
+    let tree = tree();
+    let whole = options(tree.path());
+    let mut without = whole.clone();
+    without.exclude = Patterns::new(["dir/inner/b"]).unwrap();
+    let is_partial = |made: &Made| made.entry("dir/inner").partial;
+    for (first, then) in [(&whole, &without), (&without, &whole), (&without, &without)] {
+        let base = full(first);
+        let made = on(&base, then);
+        let left_out = |options: &CreateOptions| !options.exclude.is_empty();
+        assert_eq!((is_partial(&base), is_partial(&made)), (left_out(first), left_out(then)));
+        assert_eq!((made.depth("dir/inner"), made.depth("dir/a")), (1, 1));
+    }
+}
+
+#[test]
+fn reproducible_archives_have_no_inodes_of_their_base() {
+    let tree = tree();
+    let mut options = options(tree.path());
+    let base = full(&options);
+    options.reproducible = true;
+    let made = on(&base, &options);
+    assert_eq!((made.report.members, made.report.unchanged), (0, 12));
+    for entry in entries(&made.open()) {
+        assert_eq!((entry.ctime, entry.ino, &entry.user[..]), (None, None, &b""[..]), "{entry:?}");
     }
 }
 

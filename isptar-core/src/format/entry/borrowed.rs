@@ -200,6 +200,33 @@ pub(super) enum Unknown<'a> {
 }
 
 impl<'a> EntryRef<'a> {
+    /// Makes an entry of a name and a kind; all else is zero, empty or absent.
+    pub fn new(path: MemberName<'a>, kind: KindRef<'a>) -> Self {
+        Self {
+            path,
+            kind,
+            mode: 0,
+            user: Cow::Borrowed(&[]),
+            uid: 0,
+            group: Cow::Borrowed(&[]),
+            gid: 0,
+            mtime: None,
+            ctime: None,
+            ino: None,
+            location: None,
+            packed: None,
+            chunks: None,
+            digest: None,
+            xattr: None,
+            dirty: false,
+            sparse: false,
+            partial: false,
+            lost: None,
+            data: false,
+            unknown: Unknown::Pairs(&[]),
+        }
+    }
+
     /// Returns the bytes of the archive that the member's streams are; empty when the entry has no
     /// packed size, and at 0 when it has no location. They are what the entry claims.
     pub fn claimed_range(&self) -> Range<u64> {

@@ -14,10 +14,7 @@ impl EntryRef<'_> {
     /// [`FormatError::Limit`] when the line would be longer than its reader takes.
     pub fn encode(&self, limits: &Limits, out: &mut Vec<u8>) -> Result<(), FormatError> {
         let start = out.len();
-        escape(self.path.as_bytes(), out);
-        push_owner(&self.user, self.uid, out);
-        push_owner(&self.group, self.gid, out);
-        self.push_mode_and_kind(|seconds| seconds.max(0), out);
+        self.push_fields(out);
         if let Some(location) = &self.location {
             location.encode(out);
         }
@@ -35,6 +32,14 @@ impl EntryRef<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Appends the fields before the location.
+    pub(super) fn push_fields(&self, out: &mut Vec<u8>) {
+        escape(self.path.as_bytes(), out);
+        push_owner(&self.user, self.uid, out);
+        push_owner(&self.group, self.gid, out);
+        self.push_mode_and_kind(|seconds| seconds.max(0), out);
     }
 
     /// Appends the line of a classic listing, but its location and line feed: no keys, ids as
@@ -115,6 +120,22 @@ impl EntryRef<'_> {
             push_key(key, out);
             push_digest(digest, out);
         }
+        self.push_times(out);
+        if let Some(xattr) = self.xattr {
+            push_key("xattr", out);
+            out.extend_from_slice(format!("{xattr:016x}").as_bytes());
+        }
+        self.push_marks(out);
+        for (name, value) in self.unknown() {
+            out.push(b'\t');
+            out.extend_from_slice(name);
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+
+    /// Appends the times, as far as the fields do not say them, and the inode number.
+    pub(super) fn push_times(&self, out: &mut Vec<u8>) {
         if let Some(mtime) = self.mtime.filter(|&mtime| !self.field_says(mtime)) {
             push_key("mtime", out);
             mtime.encode(out);
@@ -129,17 +150,6 @@ impl EntryRef<'_> {
         if let Some(ino) = self.ino {
             push_key("ino", out);
             push_decimal(ino, out);
-        }
-        if let Some(xattr) = self.xattr {
-            push_key("xattr", out);
-            out.extend_from_slice(format!("{xattr:016x}").as_bytes());
-        }
-        self.push_marks(out);
-        for (name, value) in self.unknown() {
-            out.push(b'\t');
-            out.extend_from_slice(name);
-            out.push(b'=');
-            out.extend_from_slice(value);
         }
     }
 

@@ -23,29 +23,9 @@ impl<'a> EntryRef<'a> {
         let (group, gid) = parse_owner("group", next(&mut fields, "group")?, dialect)?;
         let mode = parse_mode(next(&mut fields, "mode")?)?;
         let (kind, mtime) = parse_kind(&mut fields, dialect, limits)?;
-        let mut entry = Self {
-            path,
-            kind,
-            mode,
-            user,
-            uid,
-            group,
-            gid,
-            mtime,
-            ctime: None,
-            ino: None,
-            location: None,
-            packed: None,
-            chunks: None,
-            digest: None,
-            xattr: None,
-            dirty: false,
-            sparse: false,
-            partial: false,
-            lost: None,
-            data: false,
-            unknown: Unknown::Text(fields.rest(), 0),
-        };
+        let unknown = Unknown::Text(fields.rest(), 0);
+        let mut entry =
+            Self { mode, user, uid, group, gid, mtime, unknown, ..Self::new(path, kind) };
         let mut seen = Seen::default();
         let mut is_first = true;
         for field in fields {
@@ -317,7 +297,7 @@ fn parse_u32(field: &'static str, text: &[u8]) -> Result<u32, FormatError> {
     u32::try_from(decimal(field, text)?).map_err(|_| FormatError::invalid(field, text))
 }
 
-fn parse_location(text: &[u8]) -> Result<Location, FormatError> {
+pub(super) fn parse_location(text: &[u8]) -> Result<Location, FormatError> {
     let invalid = || FormatError::invalid("location", text);
     let mut parts = fields(text, b':');
     let mut next = || decimal("location", parts.next().unwrap_or_default()).map_err(|_| invalid());
@@ -352,7 +332,7 @@ fn parse_chunks(text: &[u8]) -> Result<(ChunksRef<'_>, Option<u64>), FormatError
     Ok((ChunksRef::of_text(size, list), sum))
 }
 
-fn parse_hex(text: &[u8]) -> Result<u64, FormatError> {
+pub(super) fn parse_hex(text: &[u8]) -> Result<u64, FormatError> {
     std::str::from_utf8(text)
         .ok()
         .filter(|text| {
