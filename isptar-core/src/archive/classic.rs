@@ -1,11 +1,7 @@
 //! Archives of the original program: finding their trailer, reading their contents.
 
-use std::sync::Mutex;
-
 use super::Archive;
-use super::bases::Bases;
-use super::blocks::block_offsets;
-use super::open::{Tailed, is_info_header, one_block, read_info};
+use super::open::{Places, Tailed, is_info_header, one_block, read_info};
 use crate::codec::{DecodeError, Unpacker};
 use crate::error::{Error, FormatError, Result};
 use crate::format::entry::{Dialect, Entry, Location};
@@ -42,25 +38,9 @@ pub(super) fn open<R: ReadAt>(source: Tailed<R>, limits: Limits) -> Result<Archi
     let listing = (info_end - info_size).checked_sub(info.listing_size);
     let listing = listing.ok_or_else(|| bounds.at(info_end))?;
     let tables = one_block(&info);
-    let (dialect, block) = (Dialect::Classic, Mutex::new(None));
-    let block_offsets = block_offsets(&tables.blocks, listing);
-    let data_end = listing;
-    let bases = Bases::new(0);
     let is_listing = listing <= LISTING_HEADER && is_info_header(&source, listing);
-    Ok(Archive {
-        source,
-        limits,
-        info,
-        tables,
-        bases,
-        dialect,
-        is_listing,
-        listing,
-        block_offsets,
-        data_end,
-        block,
-        only: None,
-    })
+    let places = Places { data_end: listing, listing, is_listing };
+    Ok(Archive::new(source, limits, Dialect::Classic, info, tables, places))
 }
 
 /// Finds the trailer among the last bytes; returns its length and the number it holds.

@@ -130,25 +130,44 @@ fn open_ours<R: ReadAt>(
     if let Some(slices) = source.slices() {
         slices.check_tables(&tables.slices)?;
     }
-    let data_end = info.data_size;
-    let dialect = Dialect::Isptar;
-    let block = Mutex::new(None);
-    let block_offsets = block_offsets(&tables.blocks, listing);
-    let bases = Bases::new(tables.bases.len());
-    Ok(Archive {
-        source,
-        limits,
-        info,
-        tables,
-        bases,
-        dialect,
-        is_listing,
-        listing,
-        block_offsets,
-        data_end,
-        block,
-        only: None,
-    })
+    let places = Places { data_end: info.data_size, listing, is_listing };
+    Ok(Archive::new(source, limits, Dialect::Isptar, info, tables, places))
+}
+
+/// Where the parts of an archive are.
+pub(super) struct Places {
+    /// Where the streams of members end.
+    pub(super) data_end: u64,
+    /// Where the listing begins.
+    pub(super) listing: u64,
+    /// It is the listing of an archive alone.
+    pub(super) is_listing: bool,
+}
+
+impl<R> Archive<R> {
+    pub(super) fn new(
+        source: Tailed<R>,
+        limits: Limits,
+        dialect: Dialect,
+        info: ArchiveInfo,
+        tables: Tables,
+        Places { data_end, listing, is_listing }: Places,
+    ) -> Self {
+        Self {
+            source,
+            limits,
+            bases: Bases::new(tables.bases.len()),
+            block_offsets: block_offsets(&tables.blocks, listing),
+            info,
+            tables,
+            dialect,
+            is_listing,
+            listing,
+            data_end,
+            block: Mutex::new(None),
+            only: None,
+        }
+    }
 }
 
 /// Returns whether a file begins with the header of `.backup.info`, which is all that stands before
