@@ -146,6 +146,8 @@ fn job(
         extras.set_base(base.listing()?);
         if args.copy_data {
             base.copy_data(&mut extras, options);
+        } else {
+            base.note_name(&args.archive, ui);
         }
     }
     if args.dry_run {

@@ -31,9 +31,9 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  isptar isolate home.tar.gz home.listing
-  isptar ls home.listing
-  isptar diff home.listing -C /";
+  isptar isolate home.tar.gz home.tar.gz.lst
+  isptar ls home.tar.gz.lst
+  isptar diff home.tar.gz.lst -C /";
 
 /// Runs `isptar isolate`.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {

@@ -82,6 +82,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     if args.classic && base.is_some() {
         return Err(Failure::Usage("--base: the original's protocol tells too little of a tree"));
     }
+    if let Some(base) = &base {
+        base.note_name(&args.archive, ui);
+    }
     let (input, output) = connection::standard()?;
     let signals = Signals::start()?;
     let stream = Stream::Err(io::stderr());

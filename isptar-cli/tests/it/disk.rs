@@ -340,3 +340,22 @@ fn files_of_the_kernel_come_to_an_end() {
     let metadata = rustix::fs::statat(CWD, world.path("target/dev/null"), AtFlags::empty());
     assert!(metadata.is_ok() || !rustix::process::geteuid().is_root());
 }
+
+#[test]
+fn deleting_stays_on_the_file_system_of_the_target() {
+    let world = World::new();
+    world.file("tree/dir/file", b"stored");
+    world.run(&["create", "-q", "a.tar.gz", "tree"]).with_status(0);
+    world.file("tree/dir/later", b"not listed");
+    for place in ["tree/dir/disk", "tree/dir/file system/disk"] {
+        let Some(_disk) = Disk::mount(&world, place, "tmpfs", "size=64k") else { return };
+        world.file(&format!("{place}/kept"), b"somebody else's");
+        let done = world.run(&["extract", "a.tar.gz", "--delete"]).with_status(0);
+        assert_eq!(world.read(&format!("{place}/kept")), b"somebody else's", "{done:?}");
+        assert!(!world.path("tree/dir/later").exists(), "{done:?}");
+        world.file("tree/dir/later", b"not listed");
+    }
+    // Nothing is mounted any more.
+    world.run(&["extract", "a.tar.gz", "--delete"]).with_status(0);
+    assert_eq!(world.names("tree/dir"), ["file"]);
+}

@@ -124,6 +124,36 @@ fn what_is_no_base_is_named() {
 }
 
 #[test]
+fn a_base_with_the_name_of_the_archive_is_told() {
+    let world = world();
+    fs::create_dir(world.path("later")).unwrap();
+    let args = [
+        "create",
+        "--ignore-ctime",
+        "--base",
+        "full.tar.gz",
+        "later/full.tar.gz",
+        "-C",
+        "tree",
+        ".",
+    ];
+    let told = "its base is looked for beside it as full.tar.gz, which is its own name";
+    let done = world.run(&args).with_status(0);
+    assert!(done.err.contains(told), "{done:?}");
+    world.run(&["verify", "-q", "later/full.tar.gz"]).with_status(5);
+    world.run(&["verify", "-q", "--base", "full.tar.gz", "later/full.tar.gz"]).with_status(0);
+    for more in [&["--copy-data"][..], &["--base-name", "sunday.tar.gz"]] {
+        let done = world.run(&[&args, more].concat()).with_status(0);
+        assert!(!done.err.contains("is looked for"), "{done:?}");
+    }
+    // A base of the base.
+    on(&world, "full.tar.gz", "one.tar.gz");
+    let args = ["create", "--base", "one.tar.gz", "later/full.tar.gz", "tree"];
+    let done = world.run(&args).with_status(0);
+    assert!(done.err.contains(told), "{done:?}");
+}
+
+#[test]
 fn a_full_archive_copies_what_has_not_changed() {
     let world = world();
     world.file("tree/a.txt", b"changed once\n");

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use isptar_core::path::printable;
 use isptar_core::rewrite::copy_data;
 use isptar_core::{BaseListing, CreateOptions, Error, Extras};
 
@@ -13,6 +14,7 @@ use crate::bases;
 use crate::commands::open::OpenArgs;
 use crate::failure::Failure;
 use crate::input::{self, Listed, is_stdin, shown};
+use crate::ui::Ui;
 
 /// On what an archive is made.
 #[derive(Debug, clap::Args)]
@@ -95,6 +97,20 @@ impl OpenBase {
     /// Returns the listing of the base.
     pub(crate) fn listing(&self) -> Result<BaseListing<'_>, Error> {
         BaseListing::of(&self.archive, &self.name)
+    }
+
+    /// Tells when nobody will find a base beside the archive `new`, which has its name.
+    pub(crate) fn note_name(&self, new: &Path, ui: &Ui) {
+        let others = self.archive.tables().bases.iter().map(|base| &base.name);
+        let is_same = |name: &&Vec<u8>| new.file_name().is_some_and(|new| new.as_bytes() == **name);
+        let Some(name) = [&self.name].into_iter().chain(others).find(is_same) else { return };
+        if !is_stdin(new) {
+            let (name, new) = (printable(name), shown(new));
+            ui.note(&format!(
+                "{new}: its base is looked for beside it as {name}, which is its own name: \
+                 --base tells readers where it is, --base-name gives it another"
+            ));
+        }
     }
 
     /// Refuses to write a listing in place of the base, or of a base of it. The listing of an archive
