@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use isptar_benches::write_tree;
+use isptar_benches::{scratch, write_tree};
 use isptar_core::{Archive, BaseListing, CreateOptions, Extras, WriteSink, create, create_with};
 
 const FILES: u64 = 20_000;
@@ -24,10 +24,12 @@ fn walk(directory: &Path) -> io::Result<u64> {
 }
 
 fn unchanged(criterion: &mut Criterion) {
-    let tree = tempfile::tempdir().expect("a directory");
-    write_tree(tree.path(), FILES, BYTES).expect("a tree");
+    let scratch = scratch().expect("a directory");
+    let tree = scratch.path().join("tree");
+    write_tree(&tree, FILES, BYTES).expect("a tree");
     let mut options = CreateOptions::default();
-    options.directory = tree.path().to_owned();
+    options.directory.clone_from(&tree);
+    options.spool = Some(scratch.path().to_owned());
     // Later than anything has changed, so that nothing is stored to be sure.
     options.created = Some(1 << 40);
     let paths = [PathBuf::from(".")];
@@ -40,7 +42,7 @@ fn unchanged(criterion: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     group.throughput(Throughput::Elements(entries));
     group.bench_function(BenchmarkId::new("walk", entries), |bencher| {
-        bencher.iter(|| assert_eq!(walk(tree.path()).expect("a walk"), entries));
+        bencher.iter(|| assert_eq!(walk(&tree).expect("a walk"), entries));
     });
     group.bench_function(BenchmarkId::new("unchanged", entries), |bencher| {
         bencher.iter(|| {

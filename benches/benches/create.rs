@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use isptar_benches::write_tree;
+use isptar_benches::{scratch, write_tree};
 use isptar_core::{CreateOptions, WriteSink, create};
 
 const FILES: u64 = 2000;
 const BYTES: u64 = 64 << 20;
 
 fn create_tree(criterion: &mut Criterion) {
-    let tree = tempfile::tempdir().expect("a directory");
+    let tree = scratch().expect("a directory");
     let bytes = write_tree(tree.path(), FILES, BYTES).expect("a tree");
     let mut group = criterion.benchmark_group("create");
     group.sample_size(10).measurement_time(Duration::from_secs(10));

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use isptar_benches::write_tree;
+use isptar_benches::{scratch, write_tree};
 use isptar_core::{
     Archive, CreateOptions, ExtractOptions, FileSink, Selection, VerifyOptions, create, extract,
     verify,
@@ -28,10 +28,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        // Disks are too erratic to compare on.
-        let memory = Path::new("/dev/shm");
-        let directory = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }
-            .expect("a place");
+        let directory = scratch().expect("a place");
         let bytes = write_tree(&directory.path().join("tree"), FILES, BYTES).expect("a tree");
         let world = Self { directory, bytes };
         world.create(None);

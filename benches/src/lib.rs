@@ -6,6 +6,7 @@ use std::path::Path;
 use isptar_core::{
     ArchiveWriter, Details, Kind, MemberHeader, MemberPath, Timestamp, WriteSink, WriterOptions,
 };
+use tempfile::TempDir;
 
 /// Files in one directory of a generated archive.
 pub const FILES_PER_DIRECTORY: u64 = 1000;
@@ -32,6 +33,17 @@ impl Numbers {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// Makes a directory in memory where there is `/dev/shm`, else in the system's temporary one: disks are
+/// too erratic to compare on.
+///
+/// # Errors
+///
+/// Those of making it.
+pub fn scratch() -> io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }
 }
 
 /// Returns `len` bytes that no compressor makes smaller.
