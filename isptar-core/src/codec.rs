@@ -111,9 +111,11 @@ pub(crate) enum Method {
     Store,
 }
 
-/// Returns whether data is as good as random: the bytes of 16 samples of 512 bytes have an entropy
-/// above 7.9 bits. Costs about 4 us, found 97 % of what does not compress and nothing else on
-/// sources, logs and binaries (DESIGN: section 5). Data below 16 KiB is not looked at.
+/// Returns whether data is as good as random: the bytes of 16 samples of 512 bytes, in the middle of
+/// as many equal parts, have an entropy above 7.9 bits. Nothing is taken of the first bytes: what does
+/// not compress begins with a head that does. Costs about 4 us, found 97 % of what does not compress
+/// and nothing else on sources, logs and binaries (DESIGN: section 5). Data below 16 KiB is not looked
+/// at.
 fn is_dense(data: &[u8]) -> bool {
     const SAMPLES: usize = 16;
     const SAMPLE: usize = 512;
@@ -121,9 +123,10 @@ fn is_dense(data: &[u8]) -> bool {
         return false;
     }
     let mut counts = [0u32; 256];
-    let step = (data.len() - SAMPLE) / (SAMPLES - 1);
+    let part = data.len() / SAMPLES;
     for sample in 0..SAMPLES {
-        for &byte in &data[sample * step..][..SAMPLE] {
+        let start = sample * part + (part - SAMPLE) / 2;
+        for &byte in &data[start..][..SAMPLE] {
             counts[usize::from(byte)] += 1;
         }
     }
@@ -217,6 +220,9 @@ mod tests {
         assert!(is_dense(&noise(1 << 20)));
         assert!(!is_dense(&b"a line of text\n".repeat(10_000)));
         assert!(!is_dense(&noise(16_000)));
+        let with_head = |len: usize| [&b"head".repeat(256)[..], &noise(len)].concat();
+        assert!(is_dense(&with_head(1 << 20)) && is_dense(&with_head(64 << 10)));
+        assert!(!is_dense(&[noise(1 << 19), vec![b'x'; 1 << 19]].concat()));
     }
 
     #[test]
