@@ -166,17 +166,25 @@ impl<S: Sink> ArchiveWriter<S> {
         let chunk = chunk_size(data_len);
         let failed = |source| Error::Content { path: header.path.clone(), source };
         if data_len > chunk {
-            let mut member = self.begin(header)?;
+            let mut member = self.begin(header, chunk)?;
+            let mut digest = MemberDigest::new(header);
+            let mut stream = std::mem::take(&mut self.buffer);
             let mut data = vec![0; usize::try_from(chunk).unwrap_or(usize::MAX)];
             let mut left = data_len;
             while left > 0 {
                 let len = usize::try_from(left.min(chunk)).unwrap_or(usize::MAX);
-                content.read_exact(&mut data[..len]).map_err(failed)?;
-                self.append_chunk(&mut member, &data[..len])?;
+                let data = &mut data[..len];
+                content.read_exact(data).map_err(failed)?;
                 left -= len as u64;
+                digest.update(data);
+                stream.clear();
+                let last_of = (left == 0).then_some(data_len);
+                self.packer.pack_chunk(data, last_of, Method::Deflate, &mut stream);
+                self.append_packed_chunk(&mut member, &stream)?;
             }
+            self.buffer = stream;
             at_end(&mut content).map_err(failed)?;
-            return self.end(member, details);
+            return self.end(member, digest, details);
         }
         let mut data = vec![0; usize::try_from(data_len).unwrap_or(usize::MAX)];
         content.read_exact(&mut data).map_err(failed)?;
@@ -303,20 +311,8 @@ impl<S: Sink> ArchiveWriter<S> {
         self.listing.tables.bases = bases;
     }
 
-    /// Begins a member of several streams.
-    pub(crate) fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
-        let chunk = chunk_size(header.data_len());
-        self.begin_digested(header, chunk, MemberDigest::new(header))
-    }
-
-    /// Begins a member of several streams, with chunks of that size; the digest is that of what is
-    /// appended without its data.
-    pub(crate) fn begin_digested(
-        &mut self,
-        header: &MemberHeader,
-        chunk: u64,
-        digest: MemberDigest,
-    ) -> Result<OpenMember> {
+    /// Begins a member of several streams, with chunks of that size.
+    pub(crate) fn begin(&mut self, header: &MemberHeader, chunk: u64) -> Result<OpenMember> {
         self.check_path(&header.path)?;
         let mut stream = Vec::new();
         let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
@@ -327,40 +323,12 @@ impl<S: Sink> ArchiveWriter<S> {
             header: header.clone(),
             location,
             packed: vec![stream.len() as u64],
-            left: header.data_len(),
             chunk,
-            digest,
         })
     }
 
-    /// Appends the next chunk of a member.
-    pub(crate) fn append_chunk(&mut self, member: &mut OpenMember, data: &[u8]) -> Result<()> {
-        member.digest.update(data);
-        member.left -= data.len() as u64;
-        let last = (member.left == 0).then(|| member.header.data_len());
-        let mut stream = std::mem::take(&mut self.buffer);
-        stream.clear();
-        self.packer.pack_chunk(data, last, Method::Deflate, &mut stream);
-        member.packed.push(stream.len() as u64);
-        let written = self.output.write(&stream);
-        self.buffer = stream;
-        written
-    }
-
-    /// Appends the next chunk of a member, of which `stream` is the packed form.
+    /// Appends the next chunk of a member, in its packed form.
     pub(crate) fn append_packed_chunk(
-        &mut self,
-        member: &mut OpenMember,
-        data: &[u8],
-        stream: &[u8],
-    ) -> Result<()> {
-        member.digest.update(data);
-        member.left -= data.len() as u64;
-        self.append_digested_chunk(member, stream)
-    }
-
-    /// Appends the packed form of the next chunk of a member, whose digest has its data already.
-    pub(crate) fn append_digested_chunk(
         &mut self,
         member: &mut OpenMember,
         stream: &[u8],
@@ -369,14 +337,19 @@ impl<S: Sink> ArchiveWriter<S> {
         self.output.write(stream)
     }
 
-    /// Ends a member of several streams.
-    pub(crate) fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
+    /// Ends a member of several streams; the digest is that of all its data.
+    pub(crate) fn end(
+        &mut self,
+        member: OpenMember,
+        digest: MemberDigest,
+        details: Details,
+    ) -> Result<Entry> {
         let chunks = Chunks { size: member.chunk, packed: member.packed };
         let entry = Entry {
             location: Some(member.location),
             packed: Some(chunks.packed.iter().sum()),
             chunks: Some(chunks),
-            digest: Some(member.digest.finish()),
+            digest: Some(digest.finish()),
             ..entry_of(&member.header, details)
         };
         self.record(&entry)?;
@@ -525,9 +498,7 @@ pub(crate) struct OpenMember {
     header: MemberHeader,
     location: Location,
     packed: Vec<u64>,
-    left: u64,
     chunk: u64,
-    digest: MemberDigest,
 }
 
 /// Checks that a reader has no more to give than was said.

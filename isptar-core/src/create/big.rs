@@ -1,7 +1,7 @@
 //! Files of several chunks: each chunk is a job.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::Stat;
 
@@ -15,7 +15,7 @@ use crate::format::member::MemberHeader;
 use crate::format::sparse::Segment;
 use crate::limits::Limits;
 use crate::observe::Warning;
-use crate::pack::{Details, MemberPacker, leave_out_largest};
+use crate::pack::{Details, MemberDigest, MemberPacker, leave_out_largest};
 use crate::source::read_full;
 
 /// A file of several chunks that is being read. Its header says how much there will be: what is
@@ -40,6 +40,14 @@ pub(crate) struct Source {
     data_len: u64,
     chunk: u64,
     reproducible: bool,
+    digest: Mutex<Digested>,
+}
+
+/// The digest of the first chunks, and how many they are.
+#[derive(Debug)]
+struct Digested {
+    chunks: u64,
+    digest: MemberDigest,
 }
 
 /// One chunk to read and pack, and memory to do it in.
@@ -55,6 +63,7 @@ pub(crate) struct Chunk {
 /// A chunk that was read and packed.
 #[derive(Debug)]
 pub(crate) struct PackedChunk {
+    pub(crate) number: u64,
     /// The first `len` bytes are the chunk's.
     pub(crate) data: Vec<u8>,
     pub(crate) len: usize,
@@ -117,6 +126,7 @@ impl BigFile {
             data_len,
             chunk: chunk_size(data_len),
             reproducible: item.reproducible && header.sparse.is_none(),
+            digest: Mutex::new(Digested { chunks: 0, digest: MemberDigest::new(&header) }),
         };
         let (details, same) = (item.details, opened.same);
         Self { header, warnings, same, source: Arc::new(source), details }
@@ -142,6 +152,26 @@ impl Source {
     /// Returns how many chunks there are.
     pub(crate) fn chunks(&self) -> u64 {
         self.data_len.div_ceil(self.chunk)
+    }
+
+    /// Returns how many bytes each chunk but the last has.
+    pub(crate) fn chunk_size(&self) -> u64 {
+        self.chunk
+    }
+
+    /// Adds a chunk to the digest if it is the next one. Whoever has read it does so, in turn, while
+    /// streams are written; who comes too early leaves it to the driver, who has them in order.
+    pub(crate) fn digest(&self, number: u64, data: &[u8]) {
+        let mut digested = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        if digested.chunks == number {
+            digested.digest.update(data);
+            digested.chunks += 1;
+        }
+    }
+
+    /// Returns the digest of all chunks.
+    pub(crate) fn whole_digest(&self) -> MemberDigest {
+        self.digest.lock().unwrap_or_else(PoisonError::into_inner).digest.clone()
     }
 
     /// Returns how many bytes of memory a chunk needs, packed and unpacked.
@@ -201,6 +231,14 @@ impl Chunk {
         self.stream.clear();
         let last_of = is_last.then_some(data_len);
         packer.pack_chunk(data, last_of, self.method, &mut self.stream);
-        PackedChunk { data: self.data, len, stream: self.stream, is_last, seen }
+        self.source.digest(self.number, data);
+        PackedChunk {
+            number: self.number,
+            data: self.data,
+            len,
+            stream: self.stream,
+            is_last,
+            seen,
+        }
     }
 }

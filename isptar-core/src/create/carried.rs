@@ -88,34 +88,16 @@ impl<S: Sink> Layout for Carried<'_, S> {
         Ok(())
     }
 
-    fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
-        self.flushed()?.begin(header)
+    fn begin(&mut self, header: &MemberHeader, chunk: u64) -> Result<OpenMember> {
+        self.flushed()?.begin(header, chunk)
     }
 
-    fn append_packed_chunk(
-        &mut self,
-        member: &mut OpenMember,
-        data: &[u8],
-        stream: &[u8],
-    ) -> Result<()> {
-        self.writer.append_packed_chunk(member, data, stream)
+    fn append_packed_chunk(&mut self, member: &mut OpenMember, stream: &[u8]) -> Result<()> {
+        self.writer.append_packed_chunk(member, stream)
     }
 
-    fn begin_digested(
-        &mut self,
-        header: &MemberHeader,
-        chunk: u64,
-        digest: MemberDigest,
-    ) -> Result<OpenMember> {
-        self.flushed()?.begin_digested(header, chunk, digest)
-    }
-
-    fn append_digested_chunk(&mut self, member: &mut OpenMember, stream: &[u8]) -> Result<()> {
-        self.writer.append_digested_chunk(member, stream)
-    }
-
-    fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
-        self.writer.end(member, details)
+    fn end(&mut self, member: OpenMember, digest: MemberDigest, details: Details) -> Result<Entry> {
+        self.writer.end(member, digest, details)
     }
 
     fn set_incomplete(&mut self) {

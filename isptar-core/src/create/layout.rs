@@ -51,30 +51,14 @@ pub(crate) trait Layout {
     /// Records entries that have no bytes here, and whose names every reader takes.
     fn put_run(&mut self, run: &Run) -> Result<()>;
 
-    /// Begins a member of several chunks.
-    fn begin(&mut self, header: &MemberHeader) -> Result<Self::Open>;
+    /// Begins a member of several chunks, which have that size but for the last.
+    fn begin(&mut self, header: &MemberHeader, chunk: u64) -> Result<Self::Open>;
 
-    /// Appends the next chunk of a member, of which `stream` is the packed form.
-    fn append_packed_chunk(
-        &mut self,
-        member: &mut Self::Open,
-        data: &[u8],
-        stream: &[u8],
-    ) -> Result<()>;
+    /// Appends the next chunk of a member, in its packed form.
+    fn append_packed_chunk(&mut self, member: &mut Self::Open, stream: &[u8]) -> Result<()>;
 
-    /// Begins a member of several chunks, of whose data the digest is known.
-    fn begin_digested(
-        &mut self,
-        header: &MemberHeader,
-        chunk: u64,
-        digest: MemberDigest,
-    ) -> Result<Self::Open>;
-
-    /// Appends the next chunk of such a member.
-    fn append_digested_chunk(&mut self, member: &mut Self::Open, stream: &[u8]) -> Result<()>;
-
-    /// Ends a member of several chunks.
-    fn end(&mut self, member: Self::Open, details: Details) -> Result<Entry>;
+    /// Ends a member of several chunks; the digest is that of all its data.
+    fn end(&mut self, member: Self::Open, digest: MemberDigest, details: Details) -> Result<Entry>;
 
     /// Says that something which should be in the archive is not, if the archive can say that.
     fn set_incomplete(&mut self);
@@ -123,34 +107,16 @@ impl<S: Sink> Layout for ArchiveWriter<S> {
         self.put_run(run)
     }
 
-    fn begin(&mut self, header: &MemberHeader) -> Result<OpenMember> {
-        self.begin(header)
+    fn begin(&mut self, header: &MemberHeader, chunk: u64) -> Result<OpenMember> {
+        self.begin(header, chunk)
     }
 
-    fn append_packed_chunk(
-        &mut self,
-        member: &mut OpenMember,
-        data: &[u8],
-        stream: &[u8],
-    ) -> Result<()> {
-        self.append_packed_chunk(member, data, stream)
+    fn append_packed_chunk(&mut self, member: &mut OpenMember, stream: &[u8]) -> Result<()> {
+        self.append_packed_chunk(member, stream)
     }
 
-    fn begin_digested(
-        &mut self,
-        header: &MemberHeader,
-        chunk: u64,
-        digest: MemberDigest,
-    ) -> Result<OpenMember> {
-        self.begin_digested(header, chunk, digest)
-    }
-
-    fn append_digested_chunk(&mut self, member: &mut OpenMember, stream: &[u8]) -> Result<()> {
-        self.append_digested_chunk(member, stream)
-    }
-
-    fn end(&mut self, member: OpenMember, details: Details) -> Result<Entry> {
-        self.end(member, details)
+    fn end(&mut self, member: OpenMember, digest: MemberDigest, details: Details) -> Result<Entry> {
+        self.end(member, digest, details)
     }
 
     fn set_incomplete(&mut self) {
@@ -199,23 +165,15 @@ impl<S: Sink> Layout for ClassicWriter<S> {
         Ok(())
     }
 
-    fn begin(&mut self, header: &MemberHeader) -> Result<Entry> {
+    fn begin(&mut self, header: &MemberHeader, _: u64) -> Result<Entry> {
         self.begin(header)
     }
 
-    fn append_packed_chunk(&mut self, _: &mut Entry, _: &[u8], stream: &[u8]) -> Result<()> {
+    fn append_packed_chunk(&mut self, _: &mut Entry, stream: &[u8]) -> Result<()> {
         self.append(stream)
     }
 
-    fn begin_digested(&mut self, header: &MemberHeader, _: u64, _: MemberDigest) -> Result<Entry> {
-        self.begin(header)
-    }
-
-    fn append_digested_chunk(&mut self, _: &mut Entry, stream: &[u8]) -> Result<()> {
-        self.append(stream)
-    }
-
-    fn end(&mut self, member: Entry, _: Details) -> Result<Entry> {
+    fn end(&mut self, member: Entry, _: MemberDigest, _: Details) -> Result<Entry> {
         Ok(member)
     }
 

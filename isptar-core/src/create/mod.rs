@@ -5,8 +5,8 @@
 //! what handing over costs is shared by many; with groups a batch is a group, composed from the
 //! sizes that the walk saw. A worker opens, reads, makes headers, digests and packs: a small file
 //! is read whole, then its header is made, so header and data agree. A big file is opened by the
-//! driver and is a job for each chunk; what is missing when it shrinks is zeros, and it is marked
-//! dirty.
+//! driver and is a job for each chunk, whose data goes into the digest of the file when the chunk before
+//! has; what is missing when it shrinks is zeros, and it is marked dirty.
 //!
 //! Results come back in order. `Store` puts out streams and adds lines to the listing block that is
 //! open; a full block is a job, too, and then goes to the spool. What only then turns out to be

@@ -268,7 +268,7 @@ impl<W: Layout> Store<W> {
         for warning in &file.warnings {
             self.warn(&file.header.path, warning, observer);
         }
-        let member = self.writer.begin(&file.header)?;
+        let member = self.writer.begin(&file.header, file.source.chunk_size())?;
         let stored = if file.same { Stored::Whole } else { Stored::Other };
         self.big = Some(OpenBig { file, member, seen: Seen::default() });
         Ok(stored)
@@ -283,7 +283,8 @@ impl<W: Layout> Store<W> {
         // Of a file that could not be begun, chunks may be under way.
         let Some(big) = &mut self.big else { return Ok(()) };
         let data = chunk.data.get(..chunk.len).unwrap_or_default();
-        self.writer.append_packed_chunk(&mut big.member, data, &chunk.stream)?;
+        big.file.source.digest(chunk.number, data);
+        self.writer.append_packed_chunk(&mut big.member, &chunk.stream)?;
         observer.event(Event::Progress { bytes: data.len() as u64 });
         big.seen.add(std::mem::take(&mut chunk.seen));
         if chunk.is_last
@@ -302,7 +303,8 @@ impl<W: Layout> Store<W> {
         } else if details.dirty {
             self.warn(path, &Warning::Changed, observer);
         }
-        let entry = self.writer.end(big.member, details)?;
+        let digest = big.file.source.whole_digest();
+        let entry = self.writer.end(big.member, digest, details)?;
         self.done(&entry, observer);
         Ok(())
     }

@@ -221,7 +221,7 @@ impl<W: Layout> Store<W> {
     fn unspool(&mut self, spooled: Spooled, observer: &mut dyn Observer) -> Result<()> {
         let Spooled { mut header, mut spool, packed, size, digest } = spooled;
         header.kind = Kind::File { size };
-        let mut member = self.writer.begin_digested(&header, chunk_size(0), digest)?;
+        let mut member = self.writer.begin(&header, chunk_size(0))?;
         let op = "read the spooled member of";
         let failed = |source| Error::Output { op, path: self.spool.clone(), source };
         spool.rewind().map_err(&failed)?;
@@ -229,9 +229,9 @@ impl<W: Layout> Store<W> {
         for len in packed {
             stream.resize(len, 0);
             spool.read_exact(&mut stream).map_err(&failed)?;
-            self.writer.append_digested_chunk(&mut member, &stream)?;
+            self.writer.append_packed_chunk(&mut member, &stream)?;
         }
-        let entry = self.writer.end(member, Details::default())?;
+        let entry = self.writer.end(member, digest, Details::default())?;
         self.done(&entry, observer);
         Ok(())
     }

@@ -6,12 +6,13 @@ use crate::codec::Method;
 use crate::create::layout::Layout;
 use crate::create::{CreateOptions, CreateReport};
 use crate::error::{Error, Result};
+use crate::format::chunk_size;
 use crate::format::entry::{Dialect, Entry, Kind};
 use crate::format::member::MemberHeader;
 use crate::format::tables::Base;
 use crate::io::Sink;
 use crate::observe::{Event, Observer, Warning};
-use crate::pack::Details;
+use crate::pack::{Details, MemberDigest};
 use crate::parallel::{Lane, in_order, threads};
 use crate::path::MemberPath;
 use crate::select::Patterns;
@@ -76,7 +77,7 @@ pub(super) struct Store<'s, 'l, L: Layout> {
     no_compress: Patterns,
     /// The file of several chunks that comes, and the one that is being stored.
     method: Method,
-    open: Option<L::Open>,
+    open: Option<(L::Open, MemberDigest)>,
     /// Memory of chunks that were stored.
     spare: Vec<Vec<u8>>,
 }
@@ -174,18 +175,22 @@ impl<'s, 'l, L: Layout> Store<'s, 'l, L> {
         match done {
             Done::Batch(entries, streams) => self.members(entries, &streams)?,
             Done::Chunk { mut data, stream } => {
-                if let Some(open) = &mut self.open {
-                    self.writer.append_packed_chunk(open, &data, &stream)?;
+                if let Some((open, digest)) = &mut self.open {
+                    digest.update(&data);
+                    self.writer.append_packed_chunk(open, &stream)?;
                 }
                 self.observer.event(Event::Progress { bytes: data.len() as u64 });
                 data.clear();
                 self.spare.push(data);
             }
             Done::Block(stream) => self.writer.put_block(&stream)?,
-            Done::Turn(Turn::Begin(header)) => self.open = Some(self.writer.begin(&header)?),
+            Done::Turn(Turn::Begin(header)) => {
+                let open = self.writer.begin(&header, chunk_size(header.data_len()))?;
+                self.open = Some((open, MemberDigest::new(&header)));
+            }
             Done::Turn(Turn::End(details)) => {
-                if let Some(open) = self.open.take() {
-                    let entry = self.writer.end(open, details)?;
+                if let Some((open, digest)) = self.open.take() {
+                    let entry = self.writer.end(open, digest, details)?;
                     self.tell(&entry, details.dirty);
                 }
             }
