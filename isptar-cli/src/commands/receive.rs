@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
     let stream = Stream::Err(io::stderr());
     let mut reporter = Reporter::new(ui, &signals, args.store.telling(), stream);
     let job = |reporter: &mut Reporter<'_>| -> Result<CreateReport, Failure> {
-        let mut sink = store::sink(&args.archive, ui)?;
+        let mut sink = args.store.slices.sink(&args.archive, ui)?;
         if args.classic {
             return Ok(receive_classic(input, output, &mut *sink, &options.create, reporter)?);
         }

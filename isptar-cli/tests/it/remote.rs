@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::restoring::{as_nobody, set_mode, shared_world};
 use super::support::{PROGRAM, World, isptar, skip};
+use super::tree::noise;
 
 /// Returns the option that runs `isptar receive` with these words.
 fn via(words: &str) -> String {
@@ -37,6 +38,27 @@ fn options_of_both_sides_count() {
     assert_eq!((&summary["members"], &summary["left_out"]), (&5.into(), &1.into()));
     let listed = world.run(&["ls", "a.tar.gz"]).with_status(0);
     assert_eq!(listed.text(), ".\na.txt\nsub\nsub/b.conf\nsub/link\n");
+}
+
+#[test]
+fn what_is_received_is_cut_as_create_cuts_it() {
+    let world = World::with_tree();
+    world.file("tree/noise", &noise(20_000, 1));
+    let options = "--reproducible --slice-size 5000 --slice-sha256";
+    let took = "echo {number} {last} >>took";
+    let received = via(&format!("a.tar.gz {options} --on-slice \"sh -c '{took}'\""));
+    world.run(&["send", "tree", &received]).with_status(0);
+    world.script(&format!("$ISPTAR create b.tar.gz tree {options}")).with_status(0);
+    let count = (1..).take_while(|n| world.path(&format!("a.tar.gz.part{n}")).exists()).count();
+    assert!(count > 3, "{count}");
+    for n in 1..=count {
+        let [ours, theirs] = ["a", "b"].map(|name| world.read(&format!("{name}.tar.gz.part{n}")));
+        assert!(ours == theirs, "{n}");
+        assert!(world.path(&format!("a.tar.gz.part{n}.sha256")).exists());
+    }
+    let took = String::from_utf8(world.read("took")).unwrap();
+    assert_eq!((took.lines().count(), took.lines().last()), (count, Some(&*format!("{count} 1"))));
+    world.run(&["verify", "-q", "a.tar.gz"]).with_status(0);
 }
 
 #[test]

@@ -228,6 +228,35 @@ fn what_is_in_slices_that_are_here_can_be_had() {
 }
 
 #[test]
+fn slices_of_another_length_are_like_missing_ones() {
+    let world = world();
+    let count = sliced(&world);
+    let whole = world.read("a.tgz.part4");
+    for len in [0, 9_000, 19_999, 20_001] {
+        let bytes: Vec<u8> = whole.iter().chain(b"more").copied().take(len).collect();
+        world.file("a.tgz.part4", &bytes);
+        let said = format!("slice 4, a.tgz.part4, has {len} bytes, expected 20000");
+        world.run(&["ls", "-q", "a.tgz"]).with_status(0);
+        let done = world.run(&["cat", "a.tgz", "tree/30"]).with_status(0);
+        assert!(done.out == world.read("in/tree/30"));
+        for command in [&["cat", "a.tgz", "tree/11"][..], &["extract", "a.tgz", "-C", "target"]] {
+            let done = world.run(command).with_status(5);
+            assert!(done.err.contains(&said), "{}", done.err);
+        }
+        assert!(world.names("target/tree").len() > 35);
+        fs::remove_dir_all(world.path("target")).unwrap();
+        let done = world.run(&["verify", "a.tgz"]).with_status(5);
+        assert!(done.err.contains(&format!("{said}\n")), "{}", done.err);
+        world.run(&["repair", "a.tgz", "saved.tgz"]).with_status(3);
+        world.run(&["verify", "-q", "saved.tgz"]).with_status(0);
+        let saved = world.run(&["ls", "saved.tgz"]).with_status(0);
+        assert!(saved.text().lines().count() > 37, "{}", saved.text());
+        fs::remove_file(world.path("saved.tgz")).unwrap();
+    }
+    assert!(count > 20);
+}
+
+#[test]
 fn a_slice_of_an_older_run_is_found_out_by_verify() {
     let world = world();
     sliced(&world);

@@ -40,6 +40,8 @@ pub struct SliceSet {
     /// The file of an archive that is not cut.
     whole: Option<File>,
     places: Vec<Place>,
+    /// Slices that are not as long as the end of the archive says, in order: none is read.
+    wrong: Vec<SliceError>,
     files: Files,
     /// What the tables say of slices, once they are read.
     expected: OnceLock<Vec<tables::Slice>>,
@@ -95,7 +97,7 @@ impl SliceSet {
         let len = ReadAt::size(&file).map_err(Error::io("open", &path))?;
         let places = vec![Place { start: 0, len, here: true }];
         let (files, expected) = (Files::new(names, None, None), OnceLock::new());
-        Ok(Self { whole: Some(file), places, files, expected })
+        Ok(Self { whole: Some(file), places, wrong: Vec::new(), files, expected })
     }
 
     fn open_slices(
@@ -111,16 +113,29 @@ impl SliceSet {
             let len = files.len(number).map_err(Error::io("open", files.names().slice(number)))?;
             lengths.push(len);
         }
-        let mut tail = None;
-        if lengths.contains(&None) {
+        let (mut tail, mut wrong) = (None, Vec::new());
+        if count > 1 || lengths.contains(&None) {
             let file = files.get(count, 0, |_| Ok(())).map_err(|error| Error::input(0, error))?;
             let len = ReadAt::size(&*file).map_err(|error| Error::input(0, error))?;
             lengths.last_mut().map(|last| last.replace(len));
             tail = tail::read(&*file)?;
         }
-        let places = place(&lengths, tail.as_ref());
-        let places = places.map_err(|fault| Error::Slice(files.fault(count, fault)))?;
-        Ok(Self { whole: None, places, files, expected: OnceLock::new() })
+        let placed = |fault| Error::Slice(files.fault(count, fault));
+        if let Some(tail) = tail.as_ref().filter(|tail| tail.info.slice_size.is_some()) {
+            // What one slice lacks must not shift those behind it.
+            let last = lengths.last().copied().flatten().unwrap_or(0);
+            let right = place(&last_alone(lengths.len(), last), Some(tail)).map_err(placed)?;
+            for (number, (len, right)) in (1..).zip(lengths.iter_mut().zip(&right)) {
+                let Some(actual) = *len else { continue };
+                if actual != right.len {
+                    let fault = SliceFault::Length { expected: right.len, actual };
+                    wrong.push(files.fault(number, fault));
+                    *len = Some(right.len);
+                }
+            }
+        }
+        let places = place(&lengths, tail.as_ref()).map_err(placed)?;
+        Ok(Self { whole: None, places, wrong, files, expected: OnceLock::new() })
     }
 
     /// Returns whether the archive is one file.
@@ -160,11 +175,15 @@ impl SliceSet {
         (self.whole.is_some() && first.is_file()).then_some(first)
     }
 
-    /// Returns the slices that are not here and cannot be fetched.
+    /// Returns the slices that are not here and cannot be fetched, and those that are not as long as
+    /// they should be.
     pub fn missing(&self) -> Vec<SliceError> {
         let numbered = (1..).zip(&self.places);
         let missing = numbered.filter(|(_, place)| !place.here && !self.files.can_fetch());
-        missing.map(|(number, _)| self.files.fault(number, SliceFault::Missing)).collect()
+        let missing = missing.map(|(number, _)| self.files.fault(number, SliceFault::Missing));
+        let mut all: Vec<SliceError> = missing.chain(self.wrong.iter().cloned()).collect();
+        all.sort_by_key(|error| error.number);
+        all
     }
 
     /// Returns the slice behind those that there are as what an archive without an end lacks.
@@ -183,8 +202,7 @@ impl SliceSet {
         if self.count() < 2 || info.slice_size.is_none() {
             return Ok(());
         }
-        let mut lengths = vec![None; self.places.len()];
-        lengths.last_mut().map(|last| last.replace(self.last_len()));
+        let lengths = last_alone(self.places.len(), self.last_len());
         let fault = |number, fault| Err(Error::Slice(self.files.fault(number, fault)));
         let expected = match place(&lengths, Some(&Tail { info: info.clone(), size })) {
             Ok(expected) => expected,
@@ -283,6 +301,15 @@ impl SliceSet {
         let place = *self.places.get(number.checked_sub(1)?)?;
         (offset - place.start < place.len).then_some((number as u64, place))
     }
+}
+
+/// Returns the lengths of so many slices of which the last one alone is known.
+fn last_alone(count: usize, len: u64) -> Vec<Option<u64>> {
+    let mut lengths = vec![None; count];
+    if let Some(last) = lengths.last_mut() {
+        *last = Some(len);
+    }
+    lengths
 }
 
 impl ReadAt for SliceSet {
