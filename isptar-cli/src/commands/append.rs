@@ -31,7 +31,8 @@ use crate::ui::Ui;
 ///
 /// A new archive is made of the members that ARCHIVE has, whose streams are copied and not packed
 /// again, and of those that PATHs name, which take the place of members of the same name. ARCHIVE is
-/// replaced by it when it is complete and on disk, never before.
+/// replaced by it when it is complete and on disk, never before. Increments on ARCHIVE need it as it was:
+/// leave it so with -o NEW.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -46,10 +46,13 @@ pub(crate) struct SourceArgs {
     /// the system]
     #[arg(long, value_name = "DIR", requires = "fetch_slice", display_order = 83)]
     fetch_dir: Option<PathBuf>,
-    /// Say how many slices there are, when the last one is not here
+    /// Say how many slices there are, when the last one is not here; of a base, when none is
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SLICES),
           display_order = 84)]
     slices: Option<u64>,
+    /// It is a base, of which that number is right only when none of its slices is here.
+    #[arg(skip)]
+    is_base: bool,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -70,9 +73,9 @@ impl OpenArgs {
         self.source.slices()
     }
 
-    /// Returns how a base of the archive is opened: how many slices it has is not said.
+    /// Returns how a base of the archive is opened.
     pub(crate) fn of_base(&self) -> Self {
-        let source = SourceArgs { slices: None, ..self.source.clone() };
+        let source = SourceArgs { is_base: true, ..self.source.clone() };
         Self { source, ..self.clone() }
     }
 
@@ -102,7 +105,10 @@ impl SourceArgs {
 
     fn slices(&self) -> OpenSlices {
         let mut options = OpenSlices::default();
-        options.count = self.slices;
+        match self.is_base {
+            true => options.count_if_none = self.slices,
+            false => options.count = self.slices,
+        }
         options.fetch = self.fetch_slice.clone().map(|program| {
             let fetch = Fetch { program, retries: Retries(self.fetch_retries) };
             let directory = self.fetch_dir.clone().unwrap_or_else(env::temp_dir);

@@ -228,6 +228,22 @@ fn what_is_in_slices_that_are_here_can_be_had() {
 }
 
 #[test]
+fn a_base_of_which_no_slice_is_here_is_fetched() {
+    let world = world();
+    fs::create_dir(world.path("away")).unwrap();
+    let take = "mv {path} away/{name}";
+    let options = ["--slice-size", "20000", "--on-slice", take, "--save-listing", "a.tgz.lst"];
+    create(&world, &options, "a.tgz").with_status(0);
+    let count = slices(&world, "away").len().to_string();
+    world.file("in/tree/new", b"new");
+    create(&world, &["--base", "a.tgz.lst"], "b.tgz").with_status(0);
+    let fetch = ["cat", "b.tgz", "tree/new", "tree/11", "--fetch-slice", "cp away/{name} {path}"];
+    let done = world.run(&[&fetch[..], &["--slices", &count]].concat()).with_status(0);
+    assert!(done.out == [b"new", &world.read("in/tree/11")[..]].concat());
+    world.run(&fetch).with_status(5);
+}
+
+#[test]
 fn slices_of_another_length_are_like_missing_ones() {
     let world = world();
     let count = sliced(&world);

@@ -26,6 +26,8 @@ use crate::io::paths::resolve;
 pub struct OpenSlices {
     /// How many there are; else the one with the highest number is taken for the last.
     pub count: Option<u64>,
+    /// How many there are if none is here.
+    pub count_if_none: Option<u64>,
     /// What brings slices that are not here, and the directory that they are put into: at most five
     /// at a time.
     pub fetch: Option<(Arc<dyn FetchSlice>, PathBuf)>,
@@ -85,7 +87,8 @@ impl SliceSet {
             Ok(_) => Self::open_whole(names.archive().to_path_buf(), names).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let highest = || names.numbers().ok()?.last().copied();
-                let count = options.count.or_else(highest).ok_or(error).map_err(failed())?;
+                let count = options.count.or_else(highest).or(options.count_if_none);
+                let count = count.ok_or(error).map_err(failed())?;
                 Self::open_slices(names, None, count, options).map(Some)
             }
             Err(error) => Err(failed()(error)),
@@ -453,7 +456,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let fetch = Arc::new(Same(std::sync::Mutex::default()));
         let to = directory.path().to_path_buf();
-        let options = OpenSlices { count: Some(9), fetch: Some((fetch.clone(), to)) };
+        let options = OpenSlices {
+            count: Some(9),
+            fetch: Some((fetch.clone(), to)),
+            ..OpenSlices::default()
+        };
         let set = SliceSet::open_with(&directory.path().join("a.tgz"), &options).unwrap().unwrap();
         let mut byte = [0];
         for number in [1, 1, 2, 3, 4, 5, 5, 4, 1, 9] {
