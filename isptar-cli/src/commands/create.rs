@@ -147,7 +147,7 @@ fn job(
         if args.copy_data {
             base.copy_data(&mut extras, options);
         } else {
-            base.note_name(&args.archive, ui);
+            base.tell_doubts(&args.archive, ui);
         }
     }
     if args.dry_run {

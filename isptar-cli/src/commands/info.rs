@@ -240,7 +240,7 @@ impl Facts {
         let created = self.created.and_then(|created| i64::try_from(created).ok());
         let slices = self.slices.map(|(count, missing)| match missing {
             0 => count.to_string(),
-            missing => format!("{count}, {missing} of them missing"),
+            missing => format!("{count}, {missing} of them missing or of another length"),
         });
         let rows = [
             ("archive", Some(self.name.clone())),
@@ -354,7 +354,7 @@ kind:       isptar archive, format 2
 entries:    12
 contents:   10.0 KiB (10240 bytes)
 size:       1.0 KiB (1024 bytes)
-slices:     7, 2 of them missing
+slices:     7, 2 of them missing or of another length
 ratio:      10.0 %
 listing:    600 bytes, 2.0 KiB of text
 identity:   AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA

@@ -106,6 +106,7 @@ impl SourceArgs {
     fn slices(&self) -> OpenSlices {
         let mut options = OpenSlices::default();
         match self.is_base {
+            true if self.fetch_slice.is_none() => {}
             true => options.count_if_none = self.slices,
             false => options.count = self.slices,
         }

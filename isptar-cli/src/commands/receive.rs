@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Exit, Failure> {
         return Err(Failure::Usage("--base: the original's protocol tells too little of a tree"));
     }
     if let Some(base) = &base {
-        base.note_name(&args.archive, ui);
+        base.tell_doubts(&args.archive, ui);
     }
     let (input, output) = connection::standard()?;
     let signals = Signals::start()?;

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Kind};
 use crate::format::tables::Base;
 use crate::observe::{Event, Observer, Warning};
+use crate::pack::entry_of;
 use crate::path::{MemberName, MemberPath};
 use crate::run::Run;
 use crate::source::Tally;
@@ -315,6 +316,9 @@ impl<W: Layout> Store<W> {
             Ok(opened) => BigFile::new(item, opened),
             Err(packed) => return self.packed(item, packed, &[], observer),
         };
+        if file.source.chunks() == 0 {
+            return self.hollow(&file, item, observer);
+        }
         let source = file.source.clone();
         let stored = self.begin(Box::new(file), observer)?;
         tell_why(item, observer);
@@ -330,6 +334,31 @@ impl<W: Layout> Store<W> {
             (data, stream) = (packed.data, packed.stream);
         }
         Ok(stored)
+    }
+
+    /// Stores a file that has lost all of its data meanwhile, or is one hole.
+    fn hollow(
+        &mut self,
+        file: &BigFile,
+        item: &Item,
+        observer: &mut dyn Observer,
+    ) -> Result<Stored> {
+        let (header, details) = (&file.header, file.finish(&Seen::default()));
+        for warning in &file.warnings {
+            self.warn(&header.path, warning, observer);
+        }
+        if details.dirty {
+            self.warn(&header.path, &Warning::Changed, observer);
+        }
+        let mut stream = Vec::new();
+        let packed = self.worker.whole(header.clone(), &[], item.method, &mut stream);
+        let unstorable = |kind| Error::Unstorable { path: header.path.clone(), kind };
+        let Entry { packed, digest, .. } = packed.map_err(unstorable)?;
+        let entry = Entry { packed, digest, ..entry_of(header, details) };
+        let entry = self.writer.push(entry, &stream)?;
+        tell_why(item, observer);
+        self.done(&entry, observer);
+        Ok(if file.same { Stored::Whole } else { Stored::Other })
     }
 
     /// Records something as the base has it.
@@ -409,5 +438,44 @@ impl<W: Layout> Store<W> {
 fn tell_why(item: &Item, observer: &mut dyn Observer) {
     if let Some(why) = item.why {
         observer.event(Event::Why { path: &item.found.path, why });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Archive;
+    use crate::create::item::Items;
+    use crate::io::WriteSink;
+    use crate::select::Selection;
+    use crate::source::{SourceOptions, Walk};
+    use crate::verify::{VerifyOptions, verify};
+    use crate::writer::ArchiveWriter;
+
+    #[test]
+    fn what_grew_and_has_no_data_by_now_is_stored_whole() {
+        let tree = tempfile::tempdir().unwrap();
+        for (name, size) in [("hole", 3 << 20), ("nothing", 0)] {
+            std::fs::File::create(tree.path().join(name)).unwrap().set_len(size).unwrap();
+        }
+        let mut walk = Walk::new(tree.path(), &[".".into()], SourceOptions::default()).unwrap();
+        let options = CreateOptions::default();
+        let mut bytes = Vec::new();
+        let sink = WriteSink::new(&mut bytes);
+        let mut store = Store::new(ArchiveWriter::new(sink, &options.writer()).unwrap(), &options);
+        let (mut items, mut report) = (Items::new(&options), CreateReport::default());
+        while let Some(found) = walk.next(&mut ()).unwrap() {
+            let item = items.next(found, &mut report, &mut ()).unwrap();
+            if item.has_content() {
+                store.item(item, Packed::Grown, &[], &mut ()).unwrap();
+            }
+        }
+        assert_eq!(store.finish(Tally::default()).unwrap().members, 2);
+        let archive = Archive::open(bytes).unwrap();
+        let sizes: Vec<u64> = archive.entries().map(|entry| entry.unwrap().kind.size()).collect();
+        assert_eq!(sizes, [3 << 20, 0]);
+        let all = Selection::default();
+        let report = verify(&archive, &all, &VerifyOptions::default(), &mut ()).unwrap();
+        assert!(report.is_good(), "{report:?}");
     }
 }

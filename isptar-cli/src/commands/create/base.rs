@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use isptar_core::io::SliceFault;
 use isptar_core::path::printable;
 use isptar_core::rewrite::copy_data;
-use isptar_core::{BaseListing, CreateOptions, Error, Extras};
+use isptar_core::{BaseListing, CreateOptions, Error, Extras, SliceSet};
 
 use super::super::heading;
 use crate::bases;
@@ -99,8 +100,13 @@ impl OpenBase {
         BaseListing::of(&self.archive, &self.name)
     }
 
-    /// Tells when nobody will find a base beside the archive `new`, which has its name.
-    pub(crate) fn note_name(&self, new: &Path, ui: &Ui) {
+    /// Tells what will keep those who read the archive `new` from what is in its bases: slices that are
+    /// wrong, and a base that nobody will find beside it because it has its name.
+    pub(crate) fn tell_doubts(&self, new: &Path, ui: &Ui) {
+        let faults = self.archive.slices().map(SliceSet::missing).unwrap_or_default();
+        for wrong in faults.iter().filter(|error| error.fault != SliceFault::Missing) {
+            ui.warning(&format!("the base {}: {wrong}", printable(&self.name)));
+        }
         let others = self.archive.tables().bases.iter().map(|base| &base.name);
         let is_same = |name: &&Vec<u8>| new.file_name().is_some_and(|new| new.as_bytes() == **name);
         let Some(name) = [&self.name].into_iter().chain(others).find(is_same) else { return };

@@ -117,11 +117,15 @@ impl SliceSet {
             lengths.push(len);
         }
         let (mut tail, mut wrong) = (None, Vec::new());
-        if count > 1 || lengths.contains(&None) {
+        if lengths.contains(&None) {
             let file = files.get(count, 0, |_| Ok(())).map_err(|error| Error::input(0, error))?;
             let len = ReadAt::size(&*file).map_err(|error| Error::input(0, error))?;
             lengths.last_mut().map(|last| last.replace(len));
             tail = tail::read(&*file)?;
+        } else if count > 1 {
+            // Where all are here, it is no harm if the end cannot be read, or not all of it.
+            let last = files.get(count, 0, |_| Ok(())).ok();
+            tail = last.and_then(|file| tail::read(&*file).ok().flatten());
         }
         let placed = |fault| Error::Slice(files.fault(count, fault));
         if let Some(tail) = tail.as_ref().filter(|tail| tail.info.slice_size.is_some()) {
