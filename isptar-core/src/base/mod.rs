@@ -128,7 +128,8 @@ impl<'a> BaseListing<'a> {
     }
 
     /// Returns the first entry, and the one behind it when it is called again, of those that
-    /// [`Self::next_ref`] and [`Self::take_line`] have given out: so nobody has to hold what must be looked at later.
+    /// [`Self::next_ref`] and [`Self::take_line`] have given out: so nobody has to hold what must be
+    /// looked at later.
     pub(crate) fn next_again(&mut self) -> Result<EntryRef<'_>> {
         let entry = match self.again.advance() {
             Ok(true) => self.again.take(),

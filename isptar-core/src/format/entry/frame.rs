@@ -8,8 +8,8 @@ use crate::format::text::{decimal, fields, parse_digest};
 
 /// The line of an entry without what only the archive knows: the fields before the location, and the
 /// times and the inode number behind packed size and digest. With it, a line of a base is known to be
-/// that of a thing which has not changed, and need not be taken apart. Keys stand in the order in which
-/// lines are written; lines in which they do not have other frames.
+/// that of a thing which has not changed, and need not be taken apart. It has its keys in the order in
+/// which lines are written: one in another order fits no frame, and is read.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     text: Vec<u8>,
@@ -27,7 +27,7 @@ pub(crate) struct Stored {
     xattr: usize,
 }
 
-/// The key of the fingerprint, which lines end with that have one, and characters of the field.
+/// How the field begins with which a line ends that has a fingerprint, and how long the field is.
 const XATTR: &[u8] = b"\txattr=";
 const XATTR_LEN: usize = 23;
 
